@@ -1,0 +1,49 @@
+#!/bin/bash
+# Get the programs that the tests need and that are not Python packages.
+# Usage: debian.sh
+# Root on Debian installs what is missing; anybody else is told what is missing, and
+# the command for it. Under CI=true, what is missing in the end is a failure.
+set -euo pipefail
+here=$(dirname "$0")
+
+# Program, and the Debian package that has it.
+programs='
+chromium      chromium
+firefox-esr   firefox-esr
+node          nodejs
+npm           npm
+openssl       openssl
+gcc           gcc
+docker        docker.io
+debootstrap   debootstrap
+mmdebstrap    mmdebstrap
+'
+
+missing() {
+  local program package
+  while read -r program package; do
+    [ -n "$program" ] || continue
+    PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || echo "$package"
+  done <<<"$programs"
+  # For the C accelerator: the headers of the C library and of Python.
+  [ -e /usr/include/stdio.h ] || echo libc6-dev
+  "${PYTHON:-python3}" -c '
+import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))
+' || echo python3-dev
+  # A Docker engine that answers is all that is needed of Docker.
+  docker version >/dev/null 2>&1 || PATH=$PATH:/usr/sbin:/sbin command -v dockerd >/dev/null || echo docker.io
+}
+
+packages=$(missing | sort -u | paste -sd' ')
+[ -n "$packages" ] || exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  # shellcheck disable=SC2086
+  "$here/apt.sh" $packages
+  packages=$(missing | sort -u | paste -sd' ')
+  [ -n "$packages" ] || exit 0
+fi
+echo "These Debian packages are missing: $packages" >&2
+echo "    sudo apt-get install --no-install-recommends $packages" >&2
+[ "${CI:-}" != true ] || exit 1
+echo "Tests that need them will be skipped." >&2
