@@ -1,0 +1,45 @@
+/* Strict reader of what a server sends, without a socket.
+ *
+ * It compares payloads as they arrive and keeps none. Whatever differs from the
+ * one legal and expected frame is a fault: the wrong opcode, length or content, a
+ * mask, an RSV bit, a length that is not minimal, a fragment, an answer to a
+ * message that was not sent. (A server may legally answer in fragments; none of
+ * the peers does.)
+ */
+
+#ifndef LOAD_READER_H
+#define LOAD_READER_H
+
+#include "message.h"
+
+enum event {
+    EVENT_MORE,    /* all data was read */
+    EVENT_MESSAGE, /* the expected message; reader->sequence moved on */
+    EVENT_PING,    /* answer reader->control */
+    EVENT_CLOSE,   /* reader->control holds code and reason, if any */
+    EVENT_FAULT,   /* reader->fault says what */
+};
+
+struct reader {
+    /* The next expected message. */
+    uint32_t sender;
+    uint64_t sequence;
+    /* The frame being read. */
+    uint8_t head[10];
+    uint8_t head_size;
+    uint8_t in_payload;
+    uint64_t length;
+    uint64_t seen;
+    uint8_t stamp[STAMP_SIZE];
+    uint8_t control[125];
+    char fault[120];
+};
+
+void reader_init(struct reader *reader, uint32_t sender);
+
+/* Read up to the next event. `*data` moves; `sent` is the number of messages that
+ * may have been answered. */
+enum event reader_next(struct reader *reader, const struct plan *plan, uint64_t sent,
+                       const uint8_t **data, const uint8_t *end);
+
+#endif
