@@ -1,17 +1,99 @@
-# `make help` lists what there is. Everything is installed in .venv, and in a cache
-# folder outside the repository for what is expensive (see .ci/tools).
+# `make help` lists what there is. Python packages go to .venv; what is expensive goes to
+# a cache folder outside the repository (see .ci/tools), and is had once per machine.
 
 PYTHON ?= python3
 PORT ?= 8467
 VENV := .venv
 BIN := $(VENV)/bin
 STAGE := .ci/tools/stage.sh
+PYTEST := $(BIN)/python -m pytest
+SOURCES := pyproject.toml setup.py websock/_speedups.c
+
+# The tests run with the C twin of the core where there is one; in CI it must be there.
+ifeq ($(CI),true)
+export WEBSOCK_SPEEDUPS := require
+endif
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help chat test quick
 .DEFAULT_GOAL := help
+.PHONY: help chat test quick tools lint types docs modules matrix everything \
+  autobahn browser node dart docker-test format clean
 
-help: ## Show the targets.
+help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | \
-	  while read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+	  while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+chat: $(VENV)/.package ## Install the package and serve the example chat (PORT=8467)
+	@PORT=$(PORT) exec $(BIN)/python examples/chat/server.py
+
+test: tools lint types docs modules matrix everything ## Install what is missing and run every test
+
+quick: $(VENV)/.dev ## Run the inner loop: linters, types, quick tests (under a minute)
+	$(BIN)/ruff format --check -q
+	$(BIN)/ruff check -q
+	$(BIN)/mypy
+	$(PYTEST) -q -m quick -n 2
+
+# Stages of the whole. The last one is one run of pytest with everything in it, so that
+# its closing line counts all the tests.
+
+tools: ## Get browsers, Node, Dart, Docker and more from Debian and npm
+	@$(STAGE) tools .ci/tools/all.sh
+
+lint: $(VENV)/.dev ## Check format and style
+	@$(STAGE) format $(BIN)/ruff format --check
+	@$(STAGE) lint $(BIN)/ruff check
+
+types: $(VENV)/.dev ## Check types of the package, tests and examples
+	@$(STAGE) types $(BIN)/mypy
+
+docs: $(VENV)/.dev ## Build the documentation in docs/_build/html
+	@$(STAGE) docs $(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
+
+modules: $(VENV)/.dev ## Check that each core module is covered by its own tests
+	@$(STAGE) modules $(BIN)/python .ci/tools/modules.py
+
+matrix: $(VENV)/.dev ## Run the quick tests on every Python, with the C twin and without
+	@$(STAGE) matrix $(BIN)/nox
+
+everything: $(VENV)/.dev ## Run all the tests, with coverage
+	@WEBSOCK_LAST_STAGE=yes $(STAGE) tests \
+	  .ci/tools/docker-engine.sh $(PYTEST) --cov --cov-report=term
+
+# Parts of the last stage.
+
+autobahn: $(VENV)/.dev ## Run the Autobahn test suite
+	$(PYTEST) -m autobahn
+
+browser: $(VENV)/.dev ## Run the tests with Chromium and Firefox
+	$(PYTEST) -m browser
+
+node: $(VENV)/.dev ## Run the tests with Node.js
+	$(PYTEST) -m node
+
+dart: $(VENV)/.dev ## Run the tests with Dart and Flutter
+	$(PYTEST) -m dart
+
+docker-test: $(VENV)/.dev ## Build the image, run it, and talk to it
+	.ci/tools/docker-engine.sh $(PYTEST) -m docker
+
+format: $(VENV)/.dev ## Put the code in order
+	$(BIN)/ruff check -q --fix
+	$(BIN)/ruff format
+
+clean: ## Remove what was built
+	git clean -fdXq
+
+$(VENV)/.venv: .ci/tools/venv.sh
+	.ci/tools/venv.sh $(PYTHON) $(VENV)
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.venv $(SOURCES)
+	$(BIN)/pip install -q -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.venv $(SOURCES)
+	$(BIN)/pip install -q -e . --group dev
+	@touch $(VENV)/.package $@

@@ -1,0 +1,120 @@
+"""Policies of the whole test suite: what is quick, no skips in CI, no leaks."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from .tools import IN_CI, wait_until
+
+HEAVY = {"slow", "autobahn", "browser", "dart", "docker", "node", "packaging"}
+INTEGRATION = Path(__file__).parent / "integration"
+
+# A time limit for each example would measure the machine, not the code.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, database=None)
+hypothesis.settings.load_profile("ci" if IN_CI else "default")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the mark that is set here, and never by hand."""
+    config.addinivalue_line("markers", "quick: has none of the marks above")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as quick what isn't heavy."""
+    for item in items:
+        if not HEAVY & {mark.name for mark in item.iter_markers()}:
+            item.add_marker("quick")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make a failure of each test that is skipped in CI."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[
+    None, pytest.CollectReport, pytest.CollectReport
+]:
+    """Make a failure of each module that is skipped in CI."""
+    report = yield
+    if IN_CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+    return report
+
+
+def _descriptors() -> dict[int, str]:
+    """Open descriptors, and what they are."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            pass  # The descriptor that the listing itself used.
+    return found
+
+
+def _children() -> dict[int, str]:
+    """Child processes, and their names."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # "pid (name) state parent ...", where name may have anything in it.
+            pid, _, rest = stat.read_text().partition(" (")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        name, _, rest = rest.rpartition(") ")
+        if int(rest.split()[1]) == os.getpid():
+            found[int(pid)] = name
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail an integration test that leaves threads, descriptors, or processes.
+
+    What fixtures of a wider scope hold was there before, and is theirs.
+    """
+    if INTEGRATION not in request.path.parents:
+        yield
+        return
+    threads = set(threading.enumerate())
+    descriptors = set(_descriptors().items())
+    children = set(_children())
+
+    yield
+
+    def leaks() -> list[str]:
+        return [
+            *(f"thread {t.name}" for t in set(threading.enumerate()) - threads),
+            *(
+                f"descriptor {number} ({what})"
+                for number, what in set(_descriptors().items()) - descriptors
+            ),
+            *(
+                f"process {pid} ({name})"
+                for pid, name in _children().items()
+                if pid not in children
+            ),
+        ]
+
+    # The end of a thread or process takes a moment; garbage is nobody's leak.
+    if leaks():
+        gc.collect()
+        if not wait_until(lambda: not leaks(), timeout=5):
+            pytest.fail("left behind: " + ", ".join(leaks()), pytrace=False)
