@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from websock.exceptions import HandshakeError, HostForbidden, OriginForbidden
-from websock.handshake import Request
 from websock.headers import Headers
 from websock.origins import (
     LOOPBACK_HOSTS,
@@ -22,6 +21,7 @@ from websock.origins import (
     validate_hosts,
     validate_origins,
 )
+from websock.request import Request
 
 
 def request(*origins: str, host: str | None = "example.org:8467") -> Request:

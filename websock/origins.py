@@ -8,7 +8,7 @@ tell; the ``Host`` header gives it away.
 
 The functions judge; they look at nothing but the request and the option.
 
-Layer: core. May import: exceptions, headers, handshake.
+Layer: core. May import: exceptions, headers, request.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from .exceptions import HostForbidden, InvalidRequest, OriginForbidden
-from .handshake import Request
 from .headers import parse_host, shown
+from .request import Request
 
 __all__ = [
     "LOOPBACK_HOSTS",
@@ -30,6 +30,7 @@ __all__ = [
     "Hosts",
     "OriginRule",
     "Origins",
+    "SameHost",
     "check_host",
     "check_origin",
     "is_loopback",
@@ -38,25 +39,28 @@ __all__ = [
 ]
 
 
-class _SameHost(enum.Enum):
+class SameHost(enum.Enum):
+    """Type of :data:`SAME_HOST`, for annotations."""
+
     SAME_HOST = "same host"
+    """The only member."""
 
     def __repr__(self) -> str:
         return self.name
 
 
-SAME_HOST: Final = _SameHost.SAME_HOST
+SAME_HOST: Final = SameHost.SAME_HOST
 """Rule for pages of the server's own host, on any port, and for programs.
 
 Loopback names and addresses count as one host. A program that is no browser
 sends no ``Origin`` header, and passes.
 """
 
-OriginRule = _SameHost | str | re.Pattern[str] | None
+OriginRule = SameHost | str | re.Pattern[str] | None
 """One rule: :data:`SAME_HOST`, an origin, a pattern for whole origins, or
 :obj:`None` for requests without an ``Origin`` header."""
 
-Origins = _SameHost | Collection[OriginRule] | None
+Origins = SameHost | Collection[OriginRule] | None
 """Option ``origins``: :data:`SAME_HOST`, rules of which one must fit, or
 :obj:`None` to let in every page."""
 
@@ -122,7 +126,7 @@ def check_origin(request: Request, origins: Origins = SAME_HOST) -> None:
     """
     if origins is None:
         return
-    rules = (origins,) if isinstance(origins, _SameHost) else origins
+    rules = (origins,) if isinstance(origins, SameHost) else origins
     values = request.headers.get_all("Origin")
     if not values:
         if not any(rule is None or rule is SAME_HOST for rule in rules):
@@ -147,7 +151,7 @@ def _fits(
 ) -> bool:
     if rule is None:
         return False
-    if isinstance(rule, _SameHost):
+    if isinstance(rule, SameHost):
         return origin is not None and _is_same_host(origin, request)
     if isinstance(rule, str):
         return _normalize(rule) == text
@@ -247,7 +251,7 @@ def validate_origins(value: object) -> Origins:
         ValueError: If it has no rules, or a string isn't an origin.
 
     """
-    if value is None or isinstance(value, _SameHost):
+    if value is None or isinstance(value, SameHost):
         return value
     rules: list[OriginRule] = []
     for rule in _elements("origins", value):
@@ -256,7 +260,7 @@ def validate_origins(value: object) -> Origins:
         elif isinstance(rule, re.Pattern):
             if not isinstance(rule.pattern, str):
                 raise TypeError(f"origins: {rule!r} is a pattern for bytes, not str")
-        elif rule is not None and not isinstance(rule, _SameHost):
+        elif rule is not None and not isinstance(rule, SameHost):
             raise TypeError(
                 f"origins: {rule!r} is neither a str, a compiled pattern, SAME_HOST "
                 f"nor None"
