@@ -27,6 +27,7 @@ CORE = [
     "extensions/permessage_deflate",
     "messages",
     "headers",
+    "request",
     "handshake",
     "origins",
     "protocol",
