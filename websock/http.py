@@ -164,7 +164,10 @@ def static_files(
         except OSError as error:
             response = _failure(error)
         # What belongs to one answer goes before what all of them have.
-        response.headers = Headers({**common, **response.headers})
+        merged = Headers(common)
+        for name, value in response.headers.raw_items():
+            merged[name] = value
+        response.headers = merged
         return response
 
     return answer
