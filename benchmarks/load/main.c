@@ -23,13 +23,13 @@
 
 #define SECOND 1000000000u
 #define OPEN_SECONDS 60
-#define DRAIN_SECONDS 10
 #define CLOSE_SECONDS 5
 
 struct options {
     int port;
     double warm_up;
     double time;
+    double drain; /* most time to wait for answers that are due */
     int server; /* process whose CPU time is read; 0 for none */
     int binary;
     int touch;
@@ -39,7 +39,8 @@ struct options {
 static const char usage[] =
     "usage: load --port=N [--host=127.0.0.1] [--work=echo|broadcast|idle]\n"
     "            [--clients=1] [--depth=1] [--batch=50] [--size=32] [--binary]\n"
-    "            [--warm-up=0.5] [--time=2] [--deflate] [--touch] [--server=PID]\n";
+    "            [--warm-up=0.5] [--time=2] [--drain=10] [--deflate] [--touch]\n"
+    "            [--server=PID]\n";
 
 static int
 parse(int argc, char **argv, struct load *load, struct options *options)
@@ -57,6 +58,7 @@ parse(int argc, char **argv, struct load *load, struct options *options)
         {"time", required_argument, NULL, 't'},
         {"deflate", no_argument, NULL, 'z'},
         {"touch", no_argument, NULL, 'T'},
+        {"drain", required_argument, NULL, 'D'},
         {"server", required_argument, NULL, 'S'},
         {NULL, 0, NULL, 0},
     };
@@ -86,6 +88,7 @@ parse(int argc, char **argv, struct load *load, struct options *options)
         case 't': options->time = atof(optarg); break;
         case 'z': load->deflate = 1; break;
         case 'T': options->touch = 1; break;
+        case 'D': options->drain = atof(optarg); break;
         case 'S': options->server = atoi(optarg); break;
         default: return -1;
         }
@@ -225,7 +228,7 @@ measure(struct load *load, const struct options *options, double opening)
 
     load->measuring = 0;
     load->sending = 0;
-    if (load_run(load, after(DRAIN_SECONDS), is_drained) < 0
+    if (load_run(load, after(options->drain), is_drained) < 0
         || load_close(load, after(CLOSE_SECONDS)) < 0)
         return -1;
     print_results(load, seconds, opening, server, own, oldest);
@@ -248,7 +251,7 @@ int
 main(int argc, char **argv)
 {
     static struct load load = {.clients = 1, .depth = 1, .batch = 50, .epoll = -1};
-    struct options options = {.warm_up = 0.5, .time = 2, .size = 32};
+    struct options options = {.warm_up = 0.5, .time = 2, .drain = 10, .size = 32};
     uint64_t start;
     int failed;
 

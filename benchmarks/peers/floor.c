@@ -100,7 +100,7 @@ floor_start(struct floor *floor, int argc, char **argv, const char *name)
         || getsockname(floor->listener, (struct sockaddr *)&address, &size) < 0)
         die(name);
     printf("{\"ready\": true, \"port\": %d, \"name\": \"%s\", \"version\": \"C\", "
-           "\"notes\": []}\n",
+           "\"notes\": [\"gcc " __VERSION__ "\"]}\n",
            ntohs(address.sin_port), name);
     fflush(stdout);
 }

@@ -1,0 +1,1 @@
+"""Server programs; each is run by the path of its file."""

@@ -1,0 +1,162 @@
+"""From rounds to a table: medians, spread, ratios side by side, goals."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .workloads import Workload
+
+__all__ = ["bottleneck_note", "goal_line", "median", "ratio", "table"]
+
+Round = Mapping[str, Any] | None
+"""What one measurement gave; :obj:`None` if it failed."""
+
+
+def median(rounds: Sequence[Round], key: str) -> float | None:
+    """Return the median of a figure over the rounds that did not fail."""
+    values = [r[key] for r in rounds if r is not None]
+    return statistics.median(values) if values else None
+
+
+def ratio(rounds: Sequence[Round], base: Sequence[Round], key: str) -> float | None:
+    """Return how many times the base a peer reached.
+
+    It is the median of the ratios round by round: two neighbours in time suffer
+    from the same disturbances, two medians may not.
+    """
+    ratios = [
+        mine[key] / theirs[key]
+        for mine, theirs in zip(rounds, base, strict=True)
+        if mine is not None and theirs is not None and theirs[key]
+    ]
+    return statistics.median(ratios) if ratios else None
+
+
+def _milliseconds(microseconds: float) -> str:
+    value = microseconds / 1000
+    return f"{value:.3f}" if value < 1 else f"{value:.1f}"
+
+
+def _rate_row(rounds: Sequence[Round]) -> list[str]:
+    good = [r for r in rounds if r is not None]
+    rates = sorted(r["rate"] for r in good)
+    # Who never got an answer is not among the answers' waits.
+    worst = max(max(r["max_us"], r["oldest_pending_us"]) for r in good)
+    # Of the least favoured client, as a multiple of its fair share of the answers.
+    fewest = statistics.median(
+        r["client_min"] * r["clients"] / max(1, r["messages"]) for r in good
+    )
+    return [
+        f"{statistics.median(rates):,.0f}",
+        f"{rates[0]:,.0f} to {rates[-1]:,.0f}",
+        _milliseconds(statistics.median(r["p50_us"] for r in good)),
+        _milliseconds(statistics.median(r["p99_us"] for r in good)),
+        _milliseconds(worst),
+        f"{fewest:.2f}",
+        f"{statistics.median(r['server_cpu'] for r in good):.0%}",
+        f"{statistics.median(r['load_cpu'] for r in good):.0%}",
+    ]
+
+
+def _memory_row(rounds: Sequence[Round]) -> list[str]:
+    good = [r for r in rounds if r is not None]
+    sizes = sorted(r["kib_per_client"] for r in good)
+    return [
+        f"{statistics.median(sizes):.1f}",
+        f"{sizes[0]:.1f} to {sizes[-1]:.1f}",
+        f"{statistics.median(r['threads_per_client'] for r in good):.2f}",
+    ]
+
+
+_RATE_HEAD = [
+    "per second",
+    "rounds",
+    "p50 ms",
+    "p99 ms",
+    "worst ms",
+    "least share",
+    "server CPU",
+    "load CPU",
+]
+_MEMORY_HEAD = ["KiB per client", "rounds", "threads per client"]
+
+
+def table(
+    workload: Workload,
+    results: Mapping[str, Sequence[Round]],
+    base: str | None,
+    failures: Mapping[str, str],
+) -> str:
+    """Return the table of one workload.
+
+    Args:
+        workload: What was done.
+        results: Rounds by peer.
+        base: The peer that ratios refer to; :obj:`None` for no ratios.
+        failures: What went wrong, by peer.
+
+    """
+    memory = workload.kind == "memory"
+    key = "kib_per_client" if memory else "rate"
+    head = ["peer", *(_MEMORY_HEAD if memory else _RATE_HEAD), "ratio"]
+    lines = [head]
+    for peer, rounds in results.items():
+        if any(r is not None for r in rounds):
+            row = (_memory_row if memory else _rate_row)(rounds)
+        else:
+            row = ["failed", *[""] * (len(head) - 3)]
+        times = None
+        if base is not None and base in results:
+            times = ratio(rounds, results[base], key)
+        lines.append([peer, *row, "" if times is None else f"{times:.2f} x"])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    text = [workload.title]
+    for line in lines:
+        cells = [line[0].ljust(widths[0])]
+        cells += [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)]
+        text.append("  " + "  ".join(cells).rstrip())
+    text += [f"  ! {peer}: {what}" for peer, what in failures.items()]
+    return "\n".join(text)
+
+
+def goal_line(workload: Workload, results: Mapping[str, Sequence[Round]]) -> str:
+    """Return whether the goal of a workload is met; nothing if that is unknown."""
+    goal = workload.goal
+    if goal is None or goal.peer not in results:
+        return ""
+    mine = results[goal.peer]
+    if goal.most_kib is not None:
+        size = median(mine, "kib_per_client")
+        if size is None:
+            return f"  goal: at most {goal.most_kib:g} KiB: not measured"
+        verdict = "met" if size <= goal.most_kib else "MISSED"
+        return f"  goal: at most {goal.most_kib:g} KiB: {verdict} ({size:.1f} KiB)"
+    if goal.ratio is None or goal.base not in results:
+        return ""
+    wish = f"  goal: at least {goal.ratio:g} x {goal.base}"
+    times = ratio(mine, results[goal.base], "rate")
+    if times is None:
+        return f"{wish}: not measured"
+    verdict = "met" if times >= goal.ratio else "MISSED"
+    return f"{wish}: {verdict} ({times:.2f} x)"
+
+
+def bottleneck_note(results: Mapping[str, Sequence[Round]]) -> str:
+    """Return what tells that the load generator is not what was measured."""
+    floor = median(results.get("floor-epoll", ()), "rate")
+    rates = {
+        peer: rate
+        for peer, rounds in results.items()
+        if not peer.startswith("floor-")
+        and (rate := median(rounds, "rate")) is not None
+    }
+    if floor is None or not rates:
+        return "  the generator's own limit is unknown: add floor-epoll to PEERS"
+    fastest = max(rates, key=lambda peer: rates[peer])
+    times = floor / rates[fastest]
+    return (
+        f"  the generator reached {floor:,.0f}/s with floor-epoll: "
+        f"{times:.1f} x the fastest server here ({fastest})"
+    )

@@ -1,0 +1,700 @@
+"""The benchmarks: their reader is strict, their figures right, and nothing stays.
+
+No test here looks at a clock to judge speed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import random
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import command, machine, measure, programs, report, workloads
+
+from .tools import ROOT, require_tool
+
+LOAD = ROOT / "benchmarks" / "load"
+PEERS = ROOT / "benchmarks" / "peers"
+
+CORE = min(os.sched_getaffinity(0))
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+MORE, MESSAGE, PINGED, CLOSED, FAULT = range(5)
+
+
+# The parts of the generator that know no socket, as a library.
+
+
+class Plan(ctypes.Structure):
+    """``struct plan``."""
+
+    _fields_ = (
+        ("opcode", ctypes.c_int),
+        ("size", ctypes.c_size_t),
+        ("stamp_size", ctypes.c_size_t),
+        ("body", ctypes.c_void_p),
+    )
+
+
+class Reader(ctypes.Structure):
+    """``struct reader``."""
+
+    _fields_ = (
+        ("sender", ctypes.c_uint32),
+        ("sequence", ctypes.c_uint64),
+        ("head", ctypes.c_uint8 * 10),
+        ("head_size", ctypes.c_uint8),
+        ("in_payload", ctypes.c_uint8),
+        ("length", ctypes.c_uint64),
+        ("seen", ctypes.c_uint64),
+        ("stamp", ctypes.c_uint8 * 16),
+        ("control", ctypes.c_uint8 * 125),
+        ("fault", ctypes.c_char * 120),
+    )
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for compiled programs."""
+    require_tool("gcc", apt="gcc libc6-dev")
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="session")
+def parts(cache: Path) -> ctypes.CDLL:
+    """Reader, messages and histogram."""
+    library = cache / "parts.so"
+    sources = [LOAD / name for name in ("reader.c", "message.c", "histogram.c")]
+    subprocess.run(
+        ["gcc", "-std=gnu11", "-O1", "-shared", "-fPIC", "-o", library, *sources],
+        check=True,
+    )
+    parts = ctypes.CDLL(str(library))
+    parts.histogram_add.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
+    parts.histogram_quantile.argtypes = [ctypes.c_void_p, ctypes.c_double]
+    parts.histogram_quantile.restype = ctypes.c_uint64
+    parts.plan_init.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+    parts.frame_message.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_uint32,
+        ctypes.c_uint64,
+        ctypes.c_uint32,
+        ctypes.c_char_p,
+    ]
+    parts.frame_message.restype = ctypes.c_size_t
+    return parts
+
+
+@pytest.fixture(scope="session")
+def load(cache: Path) -> Path:
+    """The load generator."""
+    return programs.compile_c("load", LOAD, programs.LOAD, cache)
+
+
+def payload_of(parts: ctypes.CDLL, plan: Plan, sender: int, sequence: int) -> bytes:
+    """Return the payload of a message, taken out of its masked frame."""
+    out = ctypes.create_string_buffer(14 + plan.size)
+    key = 0x01020304
+    size = parts.frame_message(ctypes.byref(plan), sender, sequence, key, out)
+    masked = out.raw[size - plan.size : size]
+    mask = struct.pack("<I", key) * (plan.size // 4 + 1)
+    return bytes(a ^ b for a, b in zip(masked, mask, strict=False))
+
+
+def frame(payload: bytes, opcode: int = TEXT, first: int = 0x80) -> bytes:
+    """Return an unmasked frame with the minimal length (5.2)."""
+    size = len(payload)
+    if size < 126:
+        length = bytes([size])
+    elif size < 65536:
+        length = b"\x7e" + struct.pack("!H", size)
+    else:
+        length = b"\x7f" + struct.pack("!Q", size)
+    return bytes([first | opcode]) + length + payload
+
+
+def read(
+    parts: ctypes.CDLL, plan: Plan, data: Sequence[bytes], sent: int
+) -> tuple[list[int], Reader]:
+    """Feed pieces to a reader, until they end or a fault; return its events."""
+    reader = Reader(sender=7)
+    events = []
+    for piece in data:
+        buffer = ctypes.create_string_buffer(piece, len(piece))
+        at = ctypes.c_void_p(ctypes.addressof(buffer))
+        end = ctypes.c_void_p(ctypes.addressof(buffer) + len(piece))
+        while True:
+            event = parts.reader_next(
+                ctypes.byref(reader),
+                ctypes.byref(plan),
+                ctypes.c_uint64(sent),
+                ctypes.byref(at),
+                end,
+            )
+            if event == MORE:
+                break
+            events.append(event)
+            if event == FAULT:
+                return events, reader
+    return events, reader
+
+
+def make_plan(parts: ctypes.CDLL, opcode: int = TEXT, size: int = 32) -> Plan:
+    """Return a plan; its body is not freed."""
+    plan = Plan()
+    assert parts.plan_init(ctypes.byref(plan), opcode, size) == 0
+    return plan
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 125, 126, 65535, 65536])
+def test_right_answers_pass(parts: ctypes.CDLL, opcode: int, size: int) -> None:
+    """Messages of all kinds of length are known again, in one piece (5.2)."""
+    plan = make_plan(parts, opcode, size)
+    echoes = [frame(payload_of(parts, plan, 7, n), opcode) for n in range(3)]
+
+    events, reader = read(parts, plan, [b"".join(echoes)], sent=3)
+
+    assert events == [MESSAGE] * 3
+    assert reader.sequence == 3
+
+
+@pytest.mark.parametrize("size", [3, 32, 130])
+def test_right_answers_pass_byte_by_byte(parts: ctypes.CDLL, size: int) -> None:
+    """How the network splits the bytes changes nothing."""
+    plan = make_plan(parts, size=size)
+    echoes = b"".join(frame(payload_of(parts, plan, 7, n)) for n in range(3))
+
+    events, _ = read(parts, plan, [bytes([b]) for b in echoes], sent=3)
+
+    assert events == [MESSAGE] * 3
+
+
+def test_text_is_utf8_and_no_two_messages_are_the_same(parts: ctypes.CDLL) -> None:
+    """Servers must accept the messages, and the reader tells them apart."""
+    plan = make_plan(parts)
+
+    payloads = {payload_of(parts, plan, s, n) for s in range(20) for n in range(20)}
+
+    assert len(payloads) == 400
+    assert all(payload.decode().isalnum() for payload in payloads)
+
+
+WRONG: dict[str, tuple[Callable[[bytes, bytes], bytes], str]] = {
+    "opcode": (lambda one, two: frame(one, BINARY), "opcode 2 instead of 1"),
+    "pong": (lambda one, two: frame(one, PONG), "opcode 10 instead of 1"),
+    "shorter": (lambda one, two: frame(one[:-1]), "length 31 instead of 32"),
+    "longer": (lambda one, two: frame(one + b"x"), "length 33 instead of 32"),
+    "empty": (lambda one, two: frame(b""), "length 0 instead of 32"),
+    "stamp": (lambda one, two: frame(b"f" + one[1:]), "message 0 differs"),
+    "last byte": (lambda one, two: frame(one[:-1] + b"!"), "message 0 differs"),
+    "swapped": (lambda one, two: frame(two) + frame(one), "message 0 differs"),
+    "doubled": (lambda one, two: frame(one) * 2, "message 1 differs"),
+    "too many": (
+        lambda one, two: frame(one) + frame(two) + frame(two),
+        "a message that was not sent",
+    ),
+    "masked": (
+        lambda one, two: b"\x81" + bytes([0x80 | 32, 0, 0, 0, 0]) + one,
+        "the frame is masked",
+    ),
+    "RSV bit": (lambda one, two: frame(one, first=0xC0), "an RSV bit is set"),
+    "fragment": (lambda one, two: frame(one, first=0), "the message is fragmented"),
+    "length of 2": (
+        lambda one, two: b"\x81\x7e\x00\x20" + one,
+        "the length is not minimal",
+    ),
+    "length of 8": (
+        lambda one, two: b"\x81\x7f" + struct.pack("!Q", 32) + one,
+        "the length is not minimal",
+    ),
+    "long control frame": (
+        lambda one, two: b"\x89\x7e" + struct.pack("!H", 126) + bytes(126),
+        "the control frame is too long",
+    ),
+}
+
+
+@pytest.mark.parametrize("split", [False, True], ids=["whole", "bytewise"])
+@pytest.mark.parametrize(("wrong", "fault"), WRONG.values(), ids=WRONG)
+def test_wrong_answers_are_faults(
+    parts: ctypes.CDLL,
+    wrong: Callable[[bytes, bytes], bytes],
+    fault: str,
+    split: bool,
+) -> None:
+    """Whatever differs from the one expected frame is noticed, in any split."""
+    plan = make_plan(parts)
+    data = wrong(payload_of(parts, plan, 7, 0), payload_of(parts, plan, 7, 1))
+    pieces = [bytes([b]) for b in data] if split else [data]
+
+    events, reader = read(parts, plan, pieces, sent=2)
+
+    assert events[-1] == FAULT
+    assert fault in reader.fault.decode()
+
+
+def test_answer_of_another_client_is_a_fault(parts: ctypes.CDLL) -> None:
+    """A server that mixes up its clients is noticed."""
+    plan = make_plan(parts)
+
+    events, _ = read(parts, plan, [frame(payload_of(parts, plan, 8, 0))], sent=1)
+
+    assert events == [FAULT]
+
+
+def test_control_frames_may_come_between(parts: ctypes.CDLL) -> None:
+    """Pings and the Close frame are told, with their payloads (5.5)."""
+    plan = make_plan(parts)
+    echo = frame(payload_of(parts, plan, 7, 0))
+
+    events, reader = read(
+        parts, plan, [frame(b"now?", PING) + echo + frame(b"\x03\xe8", CLOSE)], sent=1
+    )
+
+    assert events == [PINGED, MESSAGE, CLOSED]
+    assert bytes(reader.control[:2]) == b"\x03\xe8"
+
+
+def test_quantiles_are_right_to_four_percent(parts: ctypes.CDLL) -> None:
+    """The histogram's steps are at most 1/32 wide, whatever the values."""
+    histogram = ctypes.create_string_buffer(8 * (3 + 60 * 32))
+    pick = random.Random(1)
+    values = sorted(int(10 ** pick.uniform(0, 10)) for _ in range(5000))
+    for value in values:
+        parts.histogram_add(histogram, value)
+
+    for share in (0.01, 0.5, 0.9, 0.99, 1.0):
+        exact = values[max(0, round(share * len(values)) - 1)]
+        found = parts.histogram_quantile(histogram, share)
+        assert exact <= found <= exact * 1.04
+
+
+def test_quantile_of_nothing_is_zero(parts: ctypes.CDLL) -> None:
+    """A round without a single answer still has its figures."""
+    histogram = ctypes.create_string_buffer(8 * (3 + 60 * 32))
+
+    assert parts.histogram_quantile(histogram, 0.99) == 0
+
+
+# The whole generator, against a server that answers as told.
+
+Answer = Callable[[int, bytes], bytes]
+RIGHT_ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+
+def read_exactly(stream: socket.socket, size: int) -> bytes:
+    """Return ``size`` bytes; fewer at the end of the stream."""
+    data = b""
+    while len(data) < size:
+        piece = stream.recv(size - len(data))
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def read_masked(stream: socket.socket) -> tuple[int, bytes] | None:
+    """Return opcode and payload of a client's short frame; nothing at the end."""
+    head = read_exactly(stream, 2)
+    if len(head) < 2:
+        return None
+    assert head[0] & 0xF0 == 0x80
+    assert head[1] & 0x80
+    key = read_exactly(stream, 4)
+    payload = read_exactly(stream, head[1] & 0x7F)
+    return head[0] & 0x0F, bytes(b ^ key[i % 4] for i, b in enumerate(payload))
+
+
+@contextmanager
+def answering(answer: Answer, response: str | None = None) -> Iterator[int]:
+    """Serve one client: every frame of it gets ``answer(opcode, payload)``."""
+    if response is None:
+        response = (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Accept: {RIGHT_ACCEPT}\r\n\r\n"
+        )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            stream, _ = listener.accept()
+            with stream:
+                stream.settimeout(20)
+                request = b""
+                while not request.endswith(b"\r\n\r\n"):
+                    request += stream.recv(1)
+                stream.sendall(response.encode())
+                while (received := read_masked(stream)) is not None:
+                    try:
+                        stream.sendall(answer(*received))
+                    except OSError:
+                        break
+                    if received[0] == CLOSE:
+                        break
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            thread.join(20)
+
+
+def generate(load: Path, port: int, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the generator, shortly."""
+    short = ["--warm-up=0", "--time=0.05", "--drain=0.05", *options]
+    return subprocess.run(
+        [load, f"--port={port}", *short], capture_output=True, text=True, timeout=30
+    )
+
+
+def test_generator_counts_right_echoes(load: Path) -> None:
+    """Every echo in the measured time is counted once, with its wait."""
+    with answering(lambda opcode, payload: frame(payload, opcode)) as port:
+        done = generate(load, port, "--depth=3")
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["messages"] == result["client_min"] == result["client_max"] > 0
+    assert 0 < result["p50_us"] <= result["p99_us"] <= result["max_us"]
+    assert result["unanswered"] == 0
+    assert result["closed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (lambda opcode, payload: frame(payload[::-1]), "message 0 differs"),
+        (lambda opcode, payload: frame(payload, BINARY), "opcode 2 instead of 1"),
+        (lambda opcode, payload: frame(b"", CLOSE), "the server closed"),
+    ],
+    ids=["content", "opcode", "close"],
+)
+def test_generator_gives_up_at_the_first_fault(
+    load: Path, answer: Answer, fault: str
+) -> None:
+    """A server that answers wrongly gets no figure at all."""
+    with answering(answer) as port:
+        done = generate(load, port)
+
+    assert done.returncode == 1
+    assert fault in done.stderr
+    assert done.stdout == ""
+
+
+def test_generator_tells_of_answers_that_never_came(load: Path) -> None:
+    """A starved client shows, although there is no wait to count."""
+    with answering(lambda opcode, payload: b"") as port:
+        done = generate(load, port)
+
+    result = json.loads(done.stdout)
+    assert result["messages"] == 0
+    assert result["unanswered"] == 1
+    assert result["oldest_pending_us"] >= 40_000
+
+
+def test_generator_answers_pings(load: Path) -> None:
+    """Keepalive of a server neither disturbs the echoes nor goes unanswered (5.5.3)."""
+    pongs = []
+
+    def answer(opcode: int, payload: bytes) -> bytes:
+        if opcode == PONG:
+            pongs.append(payload)
+            return b""
+        return frame(b"still there?", PING) + frame(payload, opcode)
+
+    with answering(answer) as port:
+        done = generate(load, port)
+
+    assert done.returncode == 0, done.stderr
+    assert pongs[0] == b"still there?"
+    assert json.loads(done.stdout)["pings"] > 0
+
+
+@pytest.mark.parametrize(
+    ("response", "fault"),
+    [
+        ("HTTP/1.1 403 Forbidden\r\n\r\n", "refused: HTTP/1.1 403 Forbidden"),
+        (
+            "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Accept: AAAA\r\n\r\n",
+            "Sec-WebSocket-Accept is wrong",
+        ),
+        (
+            "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {RIGHT_ACCEPT}\r\n"
+            "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+            "an extension was agreed",
+        ),
+    ],
+    ids=["refused", "accept", "extension"],
+)
+def test_generator_checks_the_opening_handshake(
+    load: Path, response: str, fault: str
+) -> None:
+    """Only a right 101 begins a connection (4.1)."""
+    with answering(lambda opcode, payload: b"", response) as port:
+        done = generate(load, port)
+
+    assert done.returncode == 1
+    assert fault in done.stderr
+
+
+# The C servers, under the generator.
+
+
+@pytest.fixture(scope="session", params=["floor-threads", "floor-epoll"])
+def floor(request: pytest.FixtureRequest, cache: Path) -> Path:
+    """One of the C servers."""
+    program = programs.PROGRAMS[request.param]
+    return programs.compile_c(program.name, PEERS, program.sources, cache)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--clients=20", "--depth=5"),
+        ("--clients=2", "--size=200000", "--binary"),
+        ("--clients=20", "--work=broadcast", "--depth=2"),
+    ],
+    ids=["echo", "large", "broadcast"],
+)
+def test_floors_answer_rightly(
+    load: Path, floor: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """What other servers are compared with keeps the rules that they keep."""
+    work = "broadcast" if "--work=broadcast" in options else "echo"
+    program = [str(floor), "--port=0", f"--work={work}"]
+
+    with measure.running(program, CORE, tmp_path / "log", os.environ) as server:
+        done = generate(load, server.port, "--drain=10", *options)
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["client_min"] > 0
+    assert result["unanswered"] == 0
+    assert result["closed"] == result["clients"]
+
+
+def test_server_ends_with_the_benchmark(load: Path, cache: Path, floor: Path) -> None:
+    """Even when the benchmark is killed, its servers go."""
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from benchmarks.measure import running\n"
+        "floor, log = sys.argv[1:]\n"
+        "core = min(os.sched_getaffinity(0))\n"
+        "with running([floor, '--port=0', '--work=echo'], core, Path(log),\n"
+        "             os.environ) as server:\n"
+        "    print(server.port, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(floor), str(cache / "log")],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        port = int(parent.stdout.readline())
+        with socket.create_connection(("127.0.0.1", port), 20) as stream:
+            parent.send_signal(signal.SIGKILL)
+
+            try:
+                end = stream.recv(1)
+            except ConnectionResetError:
+                end = b""
+
+    assert end == b""
+
+
+# What is around it.
+
+
+def test_server_that_does_not_start_says_why(tmp_path: Path) -> None:
+    """The last lines of its complaint are in the error."""
+    program = [sys.executable, "-c", "raise SystemExit('no room')"]
+
+    with (
+        pytest.raises(measure.MeasurementError, match=r"it ended; no room"),
+        measure.running(program, CORE, tmp_path / "log", os.environ),
+    ):
+        pass
+
+
+def test_server_and_generator_have_cores_of_their_own() -> None:
+    """They don't take time from each other, if there is a second core."""
+    cores = machine.choose_cores({2, 5, 7})
+
+    assert (cores.server, cores.load) == (2, 5)
+    assert cores.note == "server on core 2, load generator on core 5"
+
+
+def test_one_core_is_enough_and_is_told() -> None:
+    """With one core the figures are worse, and say so."""
+    cores = machine.choose_cores({3})
+
+    assert (cores.server, cores.load) == (3, 3)
+    assert "share it" in cores.note
+
+
+def test_selections_know_their_names() -> None:
+    """Commas and spaces separate names; nothing means the usual ones."""
+    assert [w.name for w in workloads.select("idle, echo-100")] == ["idle", "echo-100"]
+    assert [p.name for p in programs.select("websock floor-epoll")] == [
+        "websock",
+        "floor-epoll",
+    ]
+    assert "wait-100" not in [w.name for w in workloads.select("")]
+    assert len(workloads.select("all")) == len(workloads.WORKLOADS)
+    assert "websock-pure" not in [p.name for p in programs.select(None)]
+
+
+@pytest.mark.parametrize("select", [workloads.select, programs.select])
+def test_unknown_names_are_errors_that_list_the_known(
+    select: Callable[[str], Any],
+) -> None:
+    """A slip of the pen doesn't measure something else."""
+    with pytest.raises(ValueError, match=r"'nonsense'; there are: \w+"):
+        select("nonsense")
+
+
+def test_rounds_alternate_between_peers() -> None:
+    """Each round has every peer once, and another one first."""
+    peers = programs.select("websock,websockets-sync,floor-epoll")
+
+    orders = [[p.name for p in command.rounds_order(peers, n)] for n in range(3)]
+
+    assert [order[0] for order in orders] == [p.name for p in peers]
+    assert all(sorted(order) == sorted(orders[0]) for order in orders)
+
+
+def some_round(rate: float, **more: float) -> dict[str, float]:
+    """Return what a measurement gives."""
+    return {
+        "rate": rate,
+        "messages": rate,
+        "clients": 10,
+        "client_min": rate / 20,
+        "p50_us": 500,
+        "p99_us": 1500,
+        "max_us": 2000,
+        "oldest_pending_us": 0,
+        "server_cpu": 1,
+        "load_cpu": 0.5,
+        **more,
+    }
+
+
+def test_ratio_is_that_of_neighbours_in_time() -> None:
+    """A slow minute of the machine meets both sides of a ratio."""
+    mine = [some_round(200), some_round(30), None, some_round(180)]
+    theirs = [some_round(100), some_round(10), some_round(1), None]
+
+    assert report.ratio(mine, theirs, "rate") == pytest.approx(2.5)
+    assert report.median(mine, "rate") == 180
+    assert report.ratio([None], [None], "rate") is None
+
+
+def test_table_has_rate_waits_and_fairness() -> None:
+    """A rate comes with its p99, the worst wait, and the least client's share."""
+    results: dict[str, list[report.Round]] = {
+        "websock": [some_round(3000, oldest_pending_us=90_000)],
+        "websockets-sync": [some_round(1000)],
+        "floor-epoll": [None],
+    }
+
+    text = report.table(
+        workloads.WORKLOADS["echo-100"],
+        results,
+        "websockets-sync",
+        {"floor-epoll": "it ended"},
+    )
+
+    ours = next(line for line in text.splitlines() if line.startswith("  websock "))
+    assert ours.split() == [
+        *["websock", "3,000", "3,000", "to", "3,000"],
+        *["0.500", "1.5", "90.0", "0.50", "100%", "50%", "3.00", "x"],
+    ]
+    assert "  ! floor-epoll: it ended" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "mine", "verdict"),
+    [
+        ("echo-100", [some_round(2000)], "at least 2 x websockets-sync: met (2.00 x)"),
+        ("echo-1000", [some_round(2000)], "MISSED (2.00 x)"),
+        ("echo-1000", [None], "not measured"),
+        ("idle", [{"kib_per_client": 39.9}], "at most 40 KiB: met (39.9 KiB)"),
+        ("idle", [{"kib_per_client": 40.1}], "MISSED (40.1 KiB)"),
+        ("idle", [None], "not measured"),
+    ],
+)
+def test_goals_are_reported(name: str, mine: list[report.Round], verdict: str) -> None:
+    """It is told where we are not yet as we want to be."""
+    base: list[report.Round] = [some_round(1000)]
+    results = {"websock": mine, "websockets-sync": base}
+
+    assert verdict in report.goal_line(workloads.WORKLOADS[name], results)
+
+
+def test_goal_of_an_absent_peer_is_not_told() -> None:
+    """A comparison of others says nothing of ours."""
+    assert report.goal_line(workloads.WORKLOADS["echo-100"], {}) == ""
+
+
+def test_generator_is_shown_not_to_be_the_bottleneck() -> None:
+    """The epoll floor tells what the generator can do; without it nobody knows."""
+    results = {"websock": [some_round(100)], "floor-epoll": [some_round(450)]}
+
+    assert "4.5 x the fastest server here" in report.bottleneck_note(results)
+    assert "unknown" in report.bottleneck_note({"websock": [some_round(100)]})
+
+
+def test_command_measures_and_leaves_results(cache: Path, tmp_path: Path) -> None:
+    """The whole way: build, start, load, table, file; from any folder."""
+    done = subprocess.run(
+        [
+            *[sys.executable, str(ROOT / "benchmarks/run.py"), "--work=echo-100"],
+            *["--peers=floor-epoll", "--rounds=1", "--seconds=0.1", "--warm-up=0"],
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "32 B echo, 100 clients" in done.stdout
+    (written,) = (tmp_path / "websock-tools" / "bench" / "results").glob("*.json")
+    (only,) = json.loads(written.read_text())["workloads"]["echo-100"]["rounds"][
+        "floor-epoll"
+    ]
+    assert only["clients"] == 100
+    assert only["messages"] > 0
+
+
+def test_command_refuses_what_it_does_not_know(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing is built or measured for a wrong name."""
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--work=nonsense"])
+
+    assert ended.value.code == 2
+    assert "no workload 'nonsense'" in capsys.readouterr().err
