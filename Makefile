@@ -14,6 +14,8 @@ ifeq ($(CI),true)
 export WEBSOCK_SPEEDUPS := require
 endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# A checkout is meant to be worked in; setuptools warns of that.
+INSTALL := env PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install -q -e .
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
@@ -65,7 +67,7 @@ everything: $(VENV)/.dev ## Run all the tests, with coverage
 # Parts of the last stage.
 
 autobahn: $(VENV)/.dev ## Run the Autobahn test suite
-	$(PYTEST) -m autobahn
+	$(BIN)/python autobahn/run.py
 
 browser: $(VENV)/.dev ## Run the tests with Chromium and Firefox
 	$(PYTEST) -m browser
@@ -87,13 +89,13 @@ clean: ## Remove what was built
 	git clean -fdXq
 
 $(VENV)/.venv: .ci/tools/venv.sh
-	.ci/tools/venv.sh $(PYTHON) $(VENV)
+	@.ci/tools/venv.sh $(PYTHON) $(VENV)
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.venv $(SOURCES)
-	$(BIN)/pip install -q -e .
+	@$(INSTALL)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.venv $(SOURCES)
-	$(BIN)/pip install -q -e . --group dev
+	@$(STAGE) install $(INSTALL) --group dev
 	@touch $(VENV)/.package $@
