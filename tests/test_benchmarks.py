@@ -283,6 +283,19 @@ def test_quantiles_are_right_to_four_percent(parts: ctypes.CDLL) -> None:
         assert exact <= found <= exact * 1.04
 
 
+def test_quantile_is_the_value_that_a_share_does_not_exceed(
+    parts: ctypes.CDLL,
+) -> None:
+    """Half of four values are at most the second one."""
+    histogram = ctypes.create_string_buffer(8 * (3 + 60 * 32))
+    for value in (1, 2, 3, 4):
+        parts.histogram_add(histogram, value)
+
+    found = [parts.histogram_quantile(histogram, s) for s in (0.25, 0.5, 0.75, 1.0)]
+
+    assert found == [1, 2, 3, 4]
+
+
 def test_quantile_of_nothing_is_zero(parts: ctypes.CDLL) -> None:
     """A round without a single answer still has its figures."""
     histogram = ctypes.create_string_buffer(8 * (3 + 60 * 32))
