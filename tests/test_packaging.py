@@ -174,15 +174,14 @@ def test_wheel_passes_the_tests_when_installed(
 
 
 def test_types_of_the_wheel_are_seen_by_users(wheel: Path, tmp_path: Path) -> None:
-    """A program is checked with the types of the installed package."""
+    """Programs of users are checked with the types of the installed package."""
     python = clean_environment(tmp_path / "venv", wheel)
-    program = tmp_path / "program.py"
-    shutil.copy(ROOT / "tests" / "typing" / "chat.py", program)
+    programs = shutil.copytree(ROOT / "tests" / "typing", tmp_path / "programs")
 
     output = run(
-        *(sys.executable, "-m", "mypy", "--strict"),
-        *("--python-executable", python, program),
-        cwd=tmp_path,
+        *(sys.executable, "-m", "mypy", "--strict", "--python-executable", python),
+        *programs.glob("*.py"),
+        cwd=programs,
     )
 
     assert "Success" in output
