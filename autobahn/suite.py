@@ -77,7 +77,15 @@ def find_suite() -> Suite:
             return way()
         except Unavailable as exc:
             reasons.append(f"- {exc}")
-    raise Unavailable("\n".join(["the Autobahn test suite can't be had:", *reasons]))
+    raise Unavailable(
+        "\n".join(
+            [
+                "The Autobahn test suite can't be had:",
+                *reasons,
+                "Say where Python 2.7 is, with PYTHON2=..., or start Docker.",
+            ]
+        )
+    )
 
 
 def docker_suite() -> Suite:
@@ -123,6 +131,7 @@ def native_suite() -> Suite:
                 # Without it, the suite takes two to four times longer.
                 with contextlib.suppress(Unavailable):
                     compile_accelerator(accelerator, python, site)
+            shutil.rmtree(folder / "source")
             launcher.write_text(LAUNCHER, encoding="utf-8")
     return Suite(
         (str(python), "-E", "-u", str(launcher), "-m", "fuzzingclient", "-s"),
@@ -131,7 +140,7 @@ def native_suite() -> Suite:
 
 def find_python2(base: pathlib.Path) -> pathlib.Path:
     """Find CPython 2.7 in the environment or a pyenv, or get that of Debian 11."""
-    unpacked = base / "python2.7"
+    unpacked = base / "python27"
     candidates = [os.environ.get("PYTHON2"), shutil.which("python2.7")]
     with contextlib.suppress(Unavailable):
         versions = pathlib.Path(run(["pyenv", "root"]).strip(), "versions")
@@ -140,7 +149,11 @@ def find_python2(base: pathlib.Path) -> pathlib.Path:
     for candidate in candidates:
         if candidate and succeeds([candidate, "-c", IS_TARGET]):
             return pathlib.Path(candidate)
-    unpack_debian(unpacked)
+    # Under its name, the folder is complete.
+    part = unpacked.with_suffix(".part")
+    unpack_debian(part)
+    shutil.rmtree(unpacked, ignore_errors=True)
+    part.rename(unpacked)
     python = unpacked / "usr" / "bin" / "python2.7"
     run([str(python), "-c", IS_TARGET])
     return python
@@ -157,7 +170,7 @@ def unpack_debian(folder: pathlib.Path) -> None:
         if "=" in line
     )
     if release.get("ID", "").strip('"') != "debian":
-        raise Unavailable("there is no Python 2.7 (say where with PYTHON2=...)")
+        raise Unavailable("there is no Python 2.7")
     codename = release.get("VERSION_CODENAME", "").strip('"')
     shutil.rmtree(folder, ignore_errors=True)
     parts = folder / "apt" / "sources"
