@@ -13,6 +13,7 @@ SOURCES := pyproject.toml setup.py websock/_speedups.c
 ifeq ($(CI),true)
 export WEBSOCK_SPEEDUPS := require
 endif
+export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # A checkout is meant to be worked in; setuptools warns of that.
 INSTALL := env PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install -q -e .

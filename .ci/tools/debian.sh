@@ -8,15 +8,16 @@ here=$(dirname "$0")
 
 # Program, and the Debian package that has it.
 programs='
-chromium      chromium
-firefox-esr   firefox-esr
-node          nodejs
-npm           npm
-openssl       openssl
-gcc           gcc
-docker        docker.io
-debootstrap   debootstrap
-mmdebstrap    mmdebstrap
+chromium       chromium
+firefox-esr    firefox-esr
+node           nodejs
+npm            npm
+openssl        openssl
+gcc            gcc
+docker         docker.io
+docker-compose docker-compose
+debootstrap    debootstrap
+mmdebstrap     mmdebstrap
 '
 
 missing() {
@@ -35,15 +36,14 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
   docker version >/dev/null 2>&1 || PATH=$PATH:/usr/sbin:/sbin command -v dockerd >/dev/null || echo docker.io
 }
 
-packages=$(missing | sort -u | paste -sd' ')
-[ -n "$packages" ] || exit 0
+mapfile -t packages < <(missing | sort -u)
+[ "${#packages[@]}" != 0 ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  # shellcheck disable=SC2086
-  "$here/apt.sh" $packages
-  packages=$(missing | sort -u | paste -sd' ')
-  [ -n "$packages" ] || exit 0
+  "$here/apt.sh" "${packages[@]}"
+  mapfile -t packages < <(missing | sort -u)
+  [ "${#packages[@]}" != 0 ] || exit 0
 fi
-echo "These Debian packages are missing: $packages" >&2
-echo "    sudo apt-get install --no-install-recommends $packages" >&2
+echo "These Debian packages are missing: ${packages[*]}" >&2
+echo "    sudo apt-get install --no-install-recommends ${packages[*]}" >&2
 [ "${CI:-}" != true ] || exit 1
 echo "Tests that need them will be skipped." >&2

@@ -24,12 +24,11 @@ exec 9>"$W/lock"
 flock 9 # One engine at a time: they would share a socket and a data folder.
 command_path=$PATH
 export PATH=/usr/bin:/usr/sbin:$PATH
-missing=
-[ -x /usr/bin/docker ] && command -v dockerd >/dev/null || missing+=" docker.io"
-command -v docker-compose >/dev/null || missing+=" docker-compose"
-command -v mmdebstrap >/dev/null || missing+=" mmdebstrap"
-# shellcheck disable=SC2086
-[ -z "$missing" ] || "$here/apt.sh" $missing >&2
+missing=()
+[ -x /usr/bin/docker ] && command -v dockerd >/dev/null || missing+=(docker.io)
+command -v docker-compose >/dev/null || missing+=(docker-compose)
+command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
+[ "${#missing[@]}" = 0 ] || "$here/apt.sh" "${missing[@]}" >&2
 
 if [ ! -s "$W/python.tar" ]; then
   sources=$(find /etc/apt/sources.list.d -name '*.sources' | head -1)

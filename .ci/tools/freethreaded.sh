@@ -18,14 +18,13 @@ trap 'rm -rf "$work"' EXIT
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin # no shims of other Pythons
 
 # What its modules ssl, zlib and ctypes are compiled with.
-headers=
+headers=()
 for pair in openssl/ssl.h:libssl-dev zlib.h:zlib1g-dev ffi.h:libffi-dev; do
-  find /usr/include -path "*/${pair%%:*}" | grep . >/dev/null || headers+=" ${pair##*:}"
+  find /usr/include -path "*/${pair%%:*}" | grep . >/dev/null || headers+=("${pair##*:}")
 done
-command -v xz >/dev/null || headers+=" xz-utils"
-command -v gcc >/dev/null || headers+=" gcc libc6-dev"
-# shellcheck disable=SC2086
-[ -z "$headers" ] || "$here/apt.sh" $headers >&2
+command -v xz >/dev/null || headers+=(xz-utils)
+command -v gcc >/dev/null || headers+=(gcc libc6-dev)
+[ "${#headers[@]}" = 0 ] || "$here/apt.sh" "${headers[@]}" >&2
 
 mirror=$("$here/mirror.sh")
 mkdir -p "$work"/apt/{state/lists/partial,cache/archives/partial,etc}
