@@ -567,12 +567,12 @@ class DeflateExtension:
 
     @staticmethod
     def _deflate(compressor: zlib._Compress, payload: bytes, fin: bool) -> bytes:
+        if not payload:
+            # The compressor is between two blocks: a block of no bytes, without its
+            # tail, ends a message (7.2.3.6).
+            return b"\x00" if fin else b""
         data = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
-        if not fin:
-            return data
-        # zlib flushes nothing if nothing came since the last flush: then, a block
-        # of no bytes is all that is missing, without its tail (7.2.3.6).
-        return data[: -len(TAIL)] if data else b"\x00"
+        return data[: -len(TAIL)] if fin else data
 
     @staticmethod
     def _with_payload(frame: Frame, payload: bytes) -> Frame:
