@@ -1,0 +1,325 @@
+"""Every option of a server, with its unit, its default and the reason for it.
+
+The reference documentation is generated from here.
+
+Layer: shells. May import: exceptions, extensions, origins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import os
+import re
+import ssl
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from socket import socket
+from typing import Any, Final, Literal, TypedDict
+
+from .extensions.permessage_deflate import PerMessageDeflate
+from .origins import SAME_HOST, Hosts, Origins, validate_hosts, validate_origins
+
+__all__ = ["Options", "Settings"]
+
+
+def option(default: Any, doc: str, reason: str, unit: str = "") -> Any:
+    """Field of :class:`Settings` with what its users must know."""
+    return dataclasses.field(
+        default=default, metadata={"doc": doc, "reason": reason, "unit": unit}
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Options of a server, checked.
+
+    Raises:
+        TypeError: If an option is of the wrong type; the message names it.
+        ValueError: If an option has an impossible value; the message names it.
+
+    """
+
+    ssl: ssl.SSLContext | None = option(
+        None,
+        "Context for TLS; None serves plain TCP.",
+        "Certificates can't be guessed; a proxy may end TLS before.",
+    )
+    sock: socket | None = option(
+        None,
+        "Socket that is bound already, to listen on instead of host and port.",
+        "Socket activation, inherited sockets and tests need it, others don't.",
+    )
+    unix: str | os.PathLike[str] | None = option(
+        None,
+        "Path of a Unix socket, to listen on instead of host and port.",
+        "Only a proxy on the same machine can use it.",
+    )
+    origins: Origins = option(
+        SAME_HOST,
+        "Origins whose pages may connect: by default those of the server's own"
+        " host; None allows all; a sequence of strings, compiled patterns, and None"
+        " for requests without an Origin.",
+        "A browser sends cookies along with every page's WebSocket, so that any"
+        " page could act in its user's name (RFC 6455, 10.2).",
+    )
+    hosts: Hosts = option(
+        None,
+        "Names that are served, as they stand in Host; None allows any, or those of"
+        " the loopback alone if the server listens there alone.",
+        "A page of another site can resolve its own name to 127.0.0.1 (DNS"
+        " rebinding) and pass for one of the same host.",
+    )
+    subprotocols: Sequence[str] | None = option(
+        None,
+        "Subprotocols in order of preference; None means none.",
+        "They are the application's to define (RFC 6455, 1.9).",
+    )
+    select_subprotocol: Callable[..., str | None] | None = option(
+        None,
+        "Function of the client and the subprotocols that it offered, which returns"
+        " one of them, or None for none; None takes the client's first that"
+        " `subprotocols` has.",
+        "The order of the client is what most applications want.",
+    )
+    compression: Literal["deflate"] | PerMessageDeflate | None = option(
+        "deflate",
+        "Compression of messages: `deflate` for permessage-deflate as is,"
+        " PerMessageDeflate for other parameters, None for none.",
+        "Text shrinks to a third or less, for some time of the processor.",
+    )
+    process_request: Callable[..., Any] | None = option(
+        None,
+        "Function of the client and its request, called before a WebSocket is"
+        " accepted and for every other request; a response that it returns is sent"
+        " instead, None goes on. It may set `client.response_headers` for the 101.",
+        "Checking credentials and serving pages are the application's.",
+    )
+    http: str | os.PathLike[str] | None = option(
+        None,
+        "Folder whose files are served over plain HTTP on the same port; None"
+        " serves none.",
+        "Nothing of the file system is public unless you say so.",
+    )
+    open_timeout: float | None = option(
+        10.0,
+        "Time from the TCP connection to the end of the request, TLS included; None"
+        " means no limit.",
+        "Far more than a slow phone needs, and what a silent peer costs at most: a"
+        " socket for this long.",
+        "seconds",
+    )
+    ping_interval: float | None = option(
+        20.0,
+        "Silence after which a Ping is sent; None sends none.",
+        "Proxies and mobile networks drop connections that are silent for 30 to 60"
+        " seconds.",
+        "seconds",
+    )
+    ping_timeout: float | None = option(
+        20.0,
+        "Time for the answer to a Ping before the connection counts as lost; None"
+        " waits for ever.",
+        "Packets that get through at all get through by then.",
+        "seconds",
+    )
+    close_timeout: float | None = option(
+        10.0,
+        "Time for the closing handshake before the connection is cut; it bounds"
+        " on_connection_close, too. None waits for ever.",
+        "A peer that is alive answers in one round trip.",
+        "seconds",
+    )
+    send_timeout: float | None = option(
+        10.0,
+        "Longest wait of send() for room in the outbox of a peer that doesn't read,"
+        " before that peer is dropped; None waits for ever.",
+        "The callback that sends is held up for so long, not longer.",
+        "seconds",
+    )
+    max_size: int | None = option(
+        2**20,
+        "Longest message that a peer may send, after decompression; None means no"
+        " limit.",
+        "A message is kept in memory until it's complete.",
+        "bytes",
+    )
+    max_fragments: int | None = option(
+        4096,
+        "Most frames of one message; None means no limit.",
+        "Tiny fragments cost more to handle than they carry.",
+        "frames",
+    )
+    write_limit: int = option(
+        2**20,
+        "Size of a client's outbox, where messages wait for a slow peer. One message"
+        " that begins below the limit may go over it.",
+        "One of the longest messages a peer might send fits; a thousand stalled"
+        " peers cost a gigabyte at most.",
+        "bytes",
+    )
+    max_connections: int | None = option(
+        16384,
+        "Most WebSockets at a time; others get 503. None means no limit.",
+        "Each takes a thread, 25 to 40 KiB of memory: half a gigabyte in all.",
+        "connections",
+    )
+    max_connections_per_ip: int | None = option(
+        None,
+        "Most WebSockets of one address at a time; others get 429. None means no"
+        " limit.",
+        "Behind a proxy, or a school's or company's router, all have one address.",
+        "connections",
+    )
+    slow_client: Literal["close", "drop_newest", "drop_oldest"] = option(
+        "close",
+        "What happens to a client whose outbox is full when send_all() or"
+        " broadcast() has a message for it: `close` closes it with code 1013,"
+        " `drop_newest` leaves this message out, `drop_oldest` drops waiting"
+        " broadcasts for it.",
+        "Whoever missed a message should know, and come back for a fresh start.",
+    )
+    callback_errors: Literal["close", "continue"] = option(
+        "close",
+        "What happens to a client whose callback raises: `close` closes it with"
+        " code 1011, `continue` lets it live on.",
+        "After an exception nobody knows what state the callback has left.",
+    )
+    backlog: int = option(
+        1024,
+        "Connections that the system completes before they are accepted.",
+        "A thousand peers may come back at once after a restart.",
+        "connections",
+    )
+    logger: logging.Logger | None = option(
+        None,
+        "Logger to write to, with children for server and access; None means the"
+        " one named websock.",
+        "The root logger belongs to the application.",
+    )
+
+    def __post_init__(self) -> None:
+        """Check all options."""
+        for name in TIMES:
+            _check_number(name, getattr(self, name), (int, float), none=True)
+        for name in COUNTS:
+            _check_number(name, getattr(self, name), (int,), none=True)
+        for name in ("write_limit", "backlog"):
+            _check_number(name, getattr(self, name), (int,), none=False)
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(
+                    f"{name} is one of {', '.join(choices)}, not {value!r}"
+                )
+        for name in ("select_subprotocol", "process_request"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise TypeError(f"{name} must be callable, not {_kind(value)}")
+        _check_instance("ssl", self.ssl, ssl.SSLContext)
+        _check_instance("sock", self.sock, socket)
+        _check_instance("logger", self.logger, logging.Logger)
+        for name in ("unix", "http"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str | os.PathLike):
+                raise TypeError(f"{name} must be a path, not {_kind(value)}")
+        if self.http is not None and not Path(self.http).is_dir():
+            raise ValueError(f"http must be a folder, which {self.http} isn't")
+        if self.sock is not None and self.unix is not None:
+            raise ValueError("sock and unix exclude each other")
+        if self.compression not in (None, "deflate") and not isinstance(
+            self.compression, PerMessageDeflate
+        ):
+            raise ValueError(
+                "compression is 'deflate', a PerMessageDeflate or None,"
+                f" not {self.compression!r}"
+            )
+        validate_origins(self.origins)
+        validate_hosts(self.hosts)
+        _check_subprotocols(self.subprotocols)
+
+
+TIMES: Final = (
+    "open_timeout",
+    "ping_interval",
+    "ping_timeout",
+    "close_timeout",
+    "send_timeout",
+)
+COUNTS: Final = (
+    "max_size",
+    "max_fragments",
+    "max_connections",
+    "max_connections_per_ip",
+)
+CHOICES: Final = {
+    "slow_client": ("close", "drop_newest", "drop_oldest"),
+    "callback_errors": ("close", "continue"),
+}
+TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def _check_number(
+    name: str, value: Any, types: tuple[type, ...], *, none: bool
+) -> None:
+    if value is None and none:
+        return
+    number: float = value
+    if isinstance(value, bool) or not isinstance(value, types):
+        words = "an int" if types == (int,) else "a number of seconds"
+        raise TypeError(
+            f"{name} must be {words}{' or None' if none else ''}, not {_kind(value)}"
+        )
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name} must be positive and finite, not {value!r}")
+
+
+def _check_instance(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not {_kind(value)}")
+
+
+def _check_subprotocols(value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TypeError(
+            f"subprotocols must be a sequence of strings, not {_kind(value)}"
+        )
+    for name in value:
+        if not isinstance(name, str) or not TOKEN.fullmatch(name):
+            raise ValueError(f"subprotocols must be tokens, which {name!r} isn't")
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments that become :class:`Settings`; for type checkers."""
+
+    ssl: ssl.SSLContext | None
+    sock: socket | None
+    unix: str | os.PathLike[str] | None
+    origins: Origins
+    hosts: Hosts
+    subprotocols: Sequence[str] | None
+    select_subprotocol: Callable[..., str | None] | None
+    compression: Literal["deflate"] | PerMessageDeflate | None
+    process_request: Callable[..., Any] | None
+    http: str | os.PathLike[str] | None
+    open_timeout: float | None
+    ping_interval: float | None
+    ping_timeout: float | None
+    close_timeout: float | None
+    send_timeout: float | None
+    max_size: int | None
+    max_fragments: int | None
+    write_limit: int
+    max_connections: int | None
+    max_connections_per_ip: int | None
+    slow_client: Literal["close", "drop_newest", "drop_oldest"]
+    callback_errors: Literal["close", "continue"]
+    backlog: int
+    logger: logging.Logger | None
