@@ -32,6 +32,7 @@ __all__ = [
     "SendTimeout",
     "TargetTooLong",
     "TooManyConnections",
+    "TooManyRequests",
     "UnsupportedCoding",
     "UnsupportedHTTPVersion",
     "UnsupportedMethod",
@@ -127,6 +128,13 @@ class TooManyConnections(HandshakeError):
     """A connection over a limit on their number."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
+    default_headers = (("Retry-After", "5"),)
+
+
+class TooManyRequests(HandshakeError):
+    """A connection over a limit for its address (RFC 6585, 4)."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
     default_headers = (("Retry-After", "5"),)
 
 

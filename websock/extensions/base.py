@@ -39,6 +39,8 @@ class Extension(Protocol):
     """Whether it owns the second reserved bit."""
     rsv3: bool
     """Whether it owns the third reserved bit."""
+    per_message: bool
+    """Whether its bits stand on the first frame of a message only."""
 
     def decode(self, frame: Frame, *, max_size: int | None) -> Frame:
         """Frame as the peer's application meant it.

@@ -1,0 +1,224 @@
+"""The user's functions: which there are, how they run, and what if they raise.
+
+No lock of the package is held while one of them runs.
+
+Layer: shells. May import: exceptions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final
+
+from .exceptions import ConnectionClosed, SendTimeout
+
+__all__ = ["EVENTS", "Callbacks", "adapt"]
+
+EVENTS: Final = {
+    "on_data_receive": 2,
+    "on_connection_open": 1,
+    "on_connection_close": 3,
+    "on_error": 1,
+    "on_server_destruct": 0,
+}
+"""Names of the callbacks, and the most arguments that each one can get."""
+
+FLOOD_COUNT: Final = 20
+"""Tracebacks that are logged within :data:`FLOOD_SECONDS`; more are counted only."""
+
+FLOOD_SECONDS: Final = 60.0
+
+
+def adapt(function: Callable[..., Any], most: int) -> Callable[..., Any]:
+    """Make ``function`` callable with ``most`` arguments, of which it gets its share.
+
+    ``on_connection_close`` may take the client alone, or code and reason too.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return function
+    positional = 0
+    for parameter in parameters:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return function
+        if parameter.kind in (
+            parameter.POSITIONAL_ONLY,
+            parameter.POSITIONAL_OR_KEYWORD,
+        ):
+            positional += 1
+    if positional >= most:
+        return function
+    return lambda *args: function(*args[:positional])
+
+
+class Callbacks:
+    """The functions of one server.
+
+    Each event has the function that was passed to the constructor or assigned
+    since, and any number of others that were added; they run in this order.
+
+    Args:
+        logger: Where exceptions go.
+
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        # Guards changes of the tables, and the counting of floods.
+        self._lock = threading.Lock()
+        self._assigned: dict[str, Callable[..., Any] | None] = dict.fromkeys(EVENTS)
+        self._added: dict[str, list[Callable[..., Any]]] = {e: [] for e in EVENTS}
+        # What is called; tuples that are replaced, so that readers need no lock.
+        self._functions: dict[str, tuple[Callable[..., Any], ...]] = dict.fromkeys(
+            EVENTS, ()
+        )
+        self._flood_began = 0.0
+        self._flood_count = 0
+
+    def get(self, event: str) -> Callable[..., Any] | None:
+        """Return the function that was passed or assigned."""
+        return self._assigned[event]
+
+    def assign(self, event: str, function: Callable[..., Any] | None) -> None:
+        """Set or replace the function of ``event``; :obj:`None` removes it.
+
+        Raises:
+            TypeError: If ``function`` isn't callable.
+
+        """
+        if function is not None and not callable(function):
+            raise TypeError(f"{event} must be callable, not {type(function).__name__}")
+        with self._lock:
+            self._assigned[event] = function
+            self._refresh(event)
+
+    def add(self, event: str, function: Callable[..., Any]) -> None:
+        """Add a function that runs after those that are there.
+
+        Raises:
+            ValueError: If there is no such event.
+            TypeError: If ``function`` isn't callable.
+
+        """
+        _check_event(event)
+        if not callable(function):
+            raise TypeError(f"{event} must be callable, not {type(function).__name__}")
+        with self._lock:
+            self._added[event].append(function)
+            self._refresh(event)
+
+    def remove(self, event: str, function: Callable[..., Any]) -> None:
+        """Remove a function that was added, or assigned.
+
+        Raises:
+            ValueError: If there is no such event, or no such function.
+
+        """
+        _check_event(event)
+        with self._lock:
+            if function in self._added[event]:
+                self._added[event].remove(function)
+            elif self._assigned[event] == function:
+                self._assigned[event] = None
+            else:
+                raise ValueError(f"{function!r} isn't a callback of {event}")
+            self._refresh(event)
+
+    def _refresh(self, event: str) -> None:
+        assert self._lock.locked()
+        assigned = self._assigned[event]
+        functions = [] if assigned is None else [assigned]
+        functions += self._added[event]
+        most = EVENTS[event]
+        self._functions[event] = tuple(adapt(f, most) for f in functions)
+
+    def functions(self, event: str) -> tuple[Callable[..., Any], ...]:
+        """Everything that ``event`` calls, in order."""
+        return self._functions[event]
+
+    def run(self, event: str, client: object, *args: object) -> bool:
+        """Call the functions of ``event``.
+
+        Args:
+            event: Name of the event.
+            client: Whom exceptions are about; :obj:`None` for the server itself.
+            args: What the functions get.
+
+        Returns:
+            Whether all of them returned. If one raised, the others ran all the
+            same, and :meth:`report` was told.
+
+        """
+        healthy = True
+        for function in self._functions[event]:
+            try:
+                function(*args)
+            except BaseException as error:
+                # SystemExit of a callback ends neither its thread nor the server.
+                healthy = self.report(error, client, event) and healthy
+        return healthy
+
+    def report(self, error: BaseException, client: object, what: str) -> bool:
+        """Log an exception of the user's code, and tell ``on_error``.
+
+        Args:
+            error: What was raised.
+            client: Whom it is about; it becomes the attribute ``client``.
+            what: Which callback or hook raised.
+
+        Returns:
+            Whether it is the fault of a peer, which was lost while the callback
+            sent to it: nothing that speaks against the callback.
+
+        """
+        lost_peer = isinstance(error, ConnectionClosed | SendTimeout)
+        if lost_peer:
+            self._logger.info("%s: %s: %s", client, what, error)
+        else:
+            self._log_traceback(error, client, what)
+        self.notify(error, client)
+        return lost_peer
+
+    def notify(self, error: BaseException, client: object) -> None:
+        """Tell ``on_error``, whose own exceptions are logged and end there."""
+        # An exception with slots can't carry the client.
+        with contextlib.suppress(AttributeError):
+            error.client = client  # type: ignore[attr-defined]
+        for function in self._functions["on_error"]:
+            try:
+                function(error)
+            except BaseException as second:
+                self._log_traceback(second, client, "on_error")
+
+    def _log_traceback(self, error: BaseException, client: object, what: str) -> None:
+        now = monotonic()
+        with self._lock:
+            if now - self._flood_began > FLOOD_SECONDS:
+                suppressed = max(0, self._flood_count - FLOOD_COUNT)
+                self._flood_began = now
+                self._flood_count = 0
+            else:
+                suppressed = 0
+            self._flood_count += 1
+            count = self._flood_count
+        if suppressed:
+            self._logger.error("%d more exceptions weren't logged", suppressed)
+        if count <= FLOOD_COUNT:
+            self._logger.error("%s: exception in %s", client, what, exc_info=error)
+        elif count == FLOOD_COUNT + 1:
+            self._logger.error(
+                "more than %d exceptions in %g s: counted only",
+                FLOOD_COUNT,
+                FLOOD_SECONDS,
+            )
+
+
+def _check_event(event: str) -> None:
+    if event not in EVENTS:
+        raise ValueError(f"no event {event!r}; there are {', '.join(EVENTS)}")

@@ -1,0 +1,280 @@
+"""Intake: from the listening socket to the complete request, on the main thread.
+
+Everything here is non-blocking, and bounded by one absolute deadline for each
+newcomer: a silent or slow peer costs a socket, never a thread.
+
+Layer: shells. May import: the core, transport, loop, settings.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final
+
+from .exceptions import HandshakeError, InvalidRequest, RequestTimeout
+from .loop import Loop, Timer
+from .protocol import Protocol, Side
+from .request import Request, RequestReader
+from .settings import Settings
+from .transport import Transport, WakeGroups, connect_transport
+
+__all__ = ["Intake"]
+
+ACCEPT_BATCH: Final = 128
+"""Connections accepted in a row before others have their turn."""
+
+ACCEPT_PAUSE: Final = 0.25
+"""Pause of accepting when there are no descriptors or memory, in seconds."""
+
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+Arrived = Callable[[Transport, Protocol, Request], None]
+"""What to do with a complete request."""
+
+Refused = Callable[[Transport, Protocol, HandshakeError], None]
+"""What to do with one that can't be read."""
+
+
+class Intake:
+    """Accepts connections, and reads their requests.
+
+    Args:
+        loop: Whose thread does it.
+        settings: Options of the server.
+        logger: Where what goes wrong is noted.
+        arrived: Called with each complete request.
+        refused: Called with each request that can't be read, or isn't in time.
+
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        settings: Settings,
+        logger: logging.Logger,
+        arrived: Arrived,
+        refused: Refused,
+    ) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._logger = logger
+        self._arrived = arrived
+        self._refused = refused
+        self._groups = WakeGroups()
+        self._listeners: list[socket.socket] = []
+        self._newcomers: set[_Newcomer] = set()
+        self._exhausted = False
+
+    def listen(self, listeners: list[socket.socket]) -> None:
+        """Accept from ``listeners``, which stay their owner's."""
+        self._listeners = list(listeners)
+        for listener in listeners:
+            self._watch(listener)
+
+    def stop(self) -> None:
+        """Accept no more; those whose request isn't complete are dropped."""
+        for listener in self._listeners:
+            self._loop.unregister(listener.fileno())
+        self._listeners = []
+        for newcomer in list(self._newcomers):
+            newcomer.drop()
+
+    def _watch(self, listener: socket.socket) -> None:
+        self._loop.register_read(listener.fileno(), lambda: self._accept(listener))
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPT_BATCH):
+            try:
+                sock, address = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in EXHAUSTED:
+                    self._pause(error)
+                    return
+                continue  # The peer was gone before it was accepted.
+            self._exhausted = False
+            try:
+                newcomer = _Newcomer(self, sock, normalize(address))
+            except OSError as error:
+                # No descriptor left for what goes with it, or a dead peer.
+                self._logger.warning("connection dropped: %s", error)
+                sock.close()
+                continue
+            self._newcomers.add(newcomer)
+            newcomer.start()
+
+    def _pause(self, error: OSError) -> None:
+        """Stop accepting for a moment; the kernel keeps who waits."""
+        if not self._exhausted:
+            self._exhausted = True
+            self._logger.error("can't accept connections for now: %s", error.strerror)
+        for listener in self._listeners:
+            self._loop.unregister(listener.fileno())
+        self._loop.call_at(monotonic() + ACCEPT_PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        for listener in self._listeners:
+            self._watch(listener)
+
+
+class _Newcomer:
+    """A connection whose request isn't complete."""
+
+    __slots__ = (
+        "_address",
+        "_intake",
+        "_protocol",
+        "_reader",
+        "_socket",
+        "_timer",
+        "_transport",
+    )
+
+    def __init__(self, intake: Intake, sock: socket.socket, address: Any) -> None:
+        settings = intake._settings
+        self._intake = intake
+        self._socket = sock
+        self._address = address
+        self._timer: Timer | None = None
+        self._reader = RequestReader()
+        self._protocol = Protocol(
+            Side.SERVER,
+            max_size=settings.max_size,
+            max_fragments=settings.max_fragments,
+            reader=self._reader,
+        )
+        self._transport: Transport | None = None
+        sock.setblocking(False)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if settings.ssl is not None:
+            self._socket = settings.ssl.wrap_socket(
+                sock, server_side=True, do_handshake_on_connect=False
+            )
+        else:
+            self._transport = connect_transport(sock, address, intake._groups)
+
+    def start(self) -> None:
+        """Read on when there is something, until the deadline."""
+        intake = self._intake
+        if intake._settings.open_timeout is not None:
+            deadline = monotonic() + intake._settings.open_timeout
+            self._timer = intake._loop.call_at(deadline, self._expire)
+        intake._loop.register_read(self._socket.fileno(), self._continue)
+
+    def _continue(self) -> None:
+        if self._transport is None and not self._shake_hands():
+            return
+        self._read_request()
+
+    def _shake_hands(self) -> bool:
+        """Go on with the TLS handshake; return whether it's complete."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        loop = self._intake._loop
+        fd = self._socket.fileno()
+        try:
+            self._socket.do_handshake()
+        except ssl.SSLWantReadError:
+            loop.unregister_write(fd)
+        except ssl.SSLWantWriteError:
+            loop.register_write(fd, self._continue)
+        except ssl.SSLError as error:
+            self._fail_tls(error)
+        except OSError:
+            self.drop()
+        else:
+            loop.unregister_write(fd)
+            try:
+                self._transport = connect_transport(
+                    self._socket, self._address, self._intake._groups
+                )
+            except OSError as error:
+                self._intake._logger.warning("connection dropped: %s", error)
+                self.drop()
+            else:
+                return True
+        return False
+
+    def _fail_tls(self, error: ssl.SSLError) -> None:
+        intake = self._intake
+        if error.reason == "HTTP_REQUEST":
+            # It's a plain HTTP request: answer so that a human understands.
+            raw = self._detach_plain()
+            if raw is not None:
+                self._transport = raw
+                self._refuse(
+                    InvalidRequest("this port speaks TLS: use https:// or wss://")
+                )
+                return
+        intake._logger.info("%s: TLS handshake failed: %s", self._address, error.reason)
+        self.drop()
+
+    def _detach_plain(self) -> Transport | None:
+        self._intake._loop.unregister(self._socket.fileno())
+        family = self._socket.family
+        plain = socket.socket(family, fileno=self._socket.detach())
+        self._socket = plain
+        plain.setblocking(False)
+        try:
+            return connect_transport(plain, self._address, self._intake._groups)
+        except OSError:
+            return None
+
+    def _read_request(self) -> None:
+        assert self._transport is not None
+        try:
+            while True:
+                data = self._transport.read_nowait()
+                if data is None:
+                    return
+                if not data:
+                    if self._reader.started:
+                        self._reader.receive_eof()
+                    self.drop()
+                    return
+                request = self._protocol.receive_request(data)
+                if request is not None:
+                    self._leave()
+                    self._intake._arrived(self._transport, self._protocol, request)
+                    return
+        except HandshakeError as error:
+            self._refuse(error)
+        except OSError:
+            self.drop()
+
+    def _expire(self) -> None:
+        if self._transport is not None and self._reader.started:
+            self._refuse(RequestTimeout("the request isn't complete in time"))
+        else:
+            self._intake._logger.info("%s: silent until open_timeout", self._address)
+            self.drop()
+
+    def _refuse(self, error: HandshakeError) -> None:
+        assert self._transport is not None
+        self._leave()
+        self._intake._refused(self._transport, self._protocol, error)
+
+    def _leave(self) -> None:
+        """This is no newcomer any more; the connection goes on."""
+        self._intake._loop.unregister(self._socket.fileno())
+        self._intake._newcomers.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def drop(self) -> None:
+        """Close the connection without a word."""
+        self._leave()
+        self._socket.close()
+
+
+def normalize(address: Any) -> Any:
+    """Peer address with IPv4 as such, where a socket for both families gave IPv6."""
+    if isinstance(address, tuple) and address[0].startswith("::ffff:"):
+        return address[0].removeprefix("::ffff:"), address[1]
+    return address

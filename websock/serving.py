@@ -1,0 +1,429 @@
+"""One run of a server, from the first listening socket to the last closed client.
+
+:class:`Serving` is the main thread: it owns the loop, decides who is let in,
+flushes and ends connections for their threads, and brings everything to an end
+by a deadline. A server that starts again gets a new one.
+
+Layer: shells. May import: the core and every shell but server.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import socket
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final
+
+from .callbacks import Callbacks
+from .clients import Client, Clients, show_address
+from .closing import CloseCode
+from .exceptions import (
+    HandshakeError,
+    TooManyConnections,
+    TooManyRequests,
+    UpgradeRequired,
+)
+from .extensions.base import ServerExtensionFactory
+from .handshake import Response, check_upgrade, wants_upgrade
+from .intake import Intake
+from .keepalive import Keepalive
+from .listeners import close_listeners, is_loopback_only
+from .loop import Loop, Timer
+from .origins import LOOPBACK_HOSTS, check_host, check_origin
+from .pool import Pool
+from .protocol import Protocol
+from .request import Request
+from .settings import Settings
+from .transport import Transport
+
+__all__ = ["SHUTDOWN_TIMEOUT", "Serving", "StopRequest"]
+
+SHUTDOWN_TIMEOUT: Final = 5.0
+"""Time for an orderly end, in seconds; container engines kill after 10."""
+
+LAST_WORDS: Final = 1.0
+"""Time from a Close frame sent in place of a slow callback to the cut, in seconds."""
+
+Answer = Callable[[Request], Response | None]
+"""Answers a plain HTTP request, or leaves it to the next one."""
+
+
+@dataclass(frozen=True)
+class StopRequest:
+    """How a server ends."""
+
+    deadline: float | None
+    """Point of the monotonic clock at which connections are cut; :obj:`None`
+    leaves that to ``close_timeout``."""
+    code: int = CloseCode.GOING_AWAY
+    """Close code for the clients."""
+    reason: str = ""
+    """Close reason for the clients."""
+
+
+class Serving:
+    """The main thread of a server.
+
+    Methods belong to the thread that calls :meth:`serve`, unless they say that any
+    thread may call them.
+
+    Args:
+        facade: The server, as callbacks see it.
+        settings: Its options.
+        callbacks: Its callbacks.
+        clients: Its table of clients.
+        logger: Where events of the server go.
+        access_logger: Where the line for each connection goes.
+        extensions: What it agrees to.
+        quick_answer: Answers plain HTTP requests on the main thread.
+        slow_answer: Answers those for which that had none, on a thread of the
+            pool; :obj:`None` if there is nothing to ask.
+        hand_over: Gets the first client instead of a thread, and then nobody else
+            is let in; :obj:`None` starts a thread for each.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        facade: Any,
+        settings: Settings,
+        callbacks: Callbacks,
+        clients: Clients,
+        logger: logging.Logger,
+        access_logger: logging.Logger,
+        extensions: tuple[ServerExtensionFactory, ...],
+        quick_answer: Answer,
+        slow_answer: Answer | None,
+        hand_over: Callable[[Client], None] | None = None,
+    ) -> None:
+        self.facade = facade
+        self.settings = settings
+        self.callbacks = callbacks
+        self.access_logger = access_logger
+        self.extensions = extensions
+        self._clients = clients
+        self._logger = logger
+        self._quick_answer = quick_answer
+        self._slow_answer = slow_answer
+        self._hand_over = hand_over
+        self._loop = Loop(logger)
+        self._pool = Pool(logger)
+        self._intake = Intake(self._loop, settings, logger, self._arrive, self._reject)
+        self._keepalive = Keepalive(
+            self._loop, logger, settings.ping_interval, settings.ping_timeout
+        )
+        self._listeners: list[socket.socket] = []
+        self._hosts = settings.hosts
+        self._ident: int | None = None
+        # Everything that has left the intake and isn't released; what is counted
+        # against the limits; deadlines of closing handshakes.
+        self._connections: set[Client] = set()
+        self._counted = 0
+        self._per_ip: Counter[str] = Counter()
+        self._ends: dict[Client, Timer] = {}
+        self._retired: set[Client] = set()
+        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self._first: Client | None = None
+        # Set once by any thread, read by the loop.
+        self._stop_request: StopRequest | None = None
+        self.finished = threading.Event()
+        """Set when everything is over."""
+
+    # Any thread.
+
+    def stop(self, request: StopRequest) -> None:
+        """End the run; the first request counts. Signal handlers call it, too."""
+        if self._stop_request is None:
+            self._stop_request = request
+        self._loop.wake()
+
+    def stop_listening(self) -> None:
+        """Let nobody new in."""
+        self._loop.call_soon(self._stop_listening)
+
+    def is_own_thread(self) -> bool:
+        """Whether the calling thread must not wait for the end of the run."""
+        thread = threading.current_thread()
+        return (
+            thread.ident == self._ident
+            or (isinstance(thread, ClientThread) and thread.serving is self)
+            or (self._first is not None and self._first.is_reader())
+            or self._pool.is_own_thread()
+        )
+
+    def flush_later(self, client: Client) -> None:
+        """Flush the outbox of ``client`` whenever its socket can be written."""
+        self._loop.call_soon(functools.partial(self._watch_outbox, client))
+
+    def expect_end(self, client: Client) -> None:
+        """End ``client`` after ``close_timeout``, if it hasn't ended by then."""
+        if self.settings.close_timeout is not None:
+            self._loop.call_soon(functools.partial(self._expect_end, client))
+
+    def retire(self, client: Client) -> None:
+        """Finish the closing handshake of ``client``, and close its descriptor."""
+        if self.finished.is_set():
+            # It comes from a callback that outlived its server.
+            client.release()
+        else:
+            self._loop.call_soon(functools.partial(self._retire, client))
+
+    def client_opened(self, client: Client) -> None:
+        """Put a client whose opening handshake is done into the table."""
+        self._clients.add(client)
+        self._loop.call_soon(functools.partial(self._keepalive.start, client))
+
+    def client_closed(self, client: Client) -> None:
+        """Take a client whose callbacks are over out of the table."""
+        self._clients.discard(client)
+
+    # The run.
+
+    def listen(self, listeners: Sequence[socket.socket]) -> None:
+        """Own ``listeners``, and accept from them once :meth:`serve` runs."""
+        self._listeners = list(listeners)
+        if self._hosts is None and is_loopback_only(self._listeners):
+            self._hosts = LOOPBACK_HOSTS
+        self._intake.listen(self._listeners)
+        for listener in self._listeners:
+            self._logger.info("listening on %s", show_socket(listener))
+
+    def serve(self) -> None:
+        """Run until :meth:`stop`."""
+        self._ident = threading.get_ident()
+        while self._stop_request is None:
+            self._loop.run_once()
+
+    def finish(self) -> None:
+        """End everything: listeners, clients, threads, descriptors."""
+        request = self._stop_request or StopRequest(monotonic())
+        self._stop_request = request
+        self._ident = threading.get_ident()
+        self._stop_listening()
+        for client in list(self._connections):
+            client.close(request.code, request.reason)
+        late = None
+        if request.deadline is not None:
+            late = request.deadline + LAST_WORDS
+            self._loop.call_at(request.deadline, self._cut_all)
+            self._loop.call_at(late, _nothing)
+        # What is still there after the cut is a callback that doesn't return; its
+        # thread is a daemon, and finds its connection closed.
+        while self._connections and (late is None or monotonic() < late):
+            self._loop.run_once()
+        if self._connections:
+            self._logger.warning(
+                "%d callbacks haven't returned", len(self._connections)
+            )
+        grace = monotonic() + LAST_WORDS
+        self._pool.close(grace)
+        if not self._connections:
+            for thread in list(self._threads):
+                thread.join(max(0.0, grace - monotonic()))
+        self.finished.set()
+        self._loop.close()
+        self._logger.info("stopped")
+
+    def _cut_all(self) -> None:
+        for client in list(self._connections):
+            # The first call may still send a Close frame, the second one cuts.
+            if client.enforce_end() or client.enforce_end():
+                self._release_if_retired(client)
+
+    def _stop_listening(self) -> None:
+        if self._listeners:
+            self._intake.stop()
+            close_listeners(self._listeners)
+            self._listeners = []
+
+    # Who is let in.
+
+    def _new_client(
+        self, transport: Transport, protocol: Protocol, request: Request | None
+    ) -> Client:
+        client = Client(transport, protocol, self, request)
+        self._connections.add(client)
+        return client
+
+    def _reject(
+        self, transport: Transport, protocol: Protocol, error: HandshakeError
+    ) -> None:
+        self._refuse(self._new_client(transport, protocol, None), error)
+
+    def _refuse(self, client: Client, error: HandshakeError) -> None:
+        """Answer with an error from the main thread; ``on_error`` runs elsewhere."""
+        client.send_refusal(error)
+        if self.callbacks.functions("on_error"):
+            self._pool.submit(functools.partial(self.callbacks.notify, error, client))
+
+    def _arrive(
+        self, transport: Transport, protocol: Protocol, request: Request
+    ) -> None:
+        client = self._new_client(transport, protocol, request)
+        try:
+            check_host(request, self._hosts)
+            if not wants_upgrade(request):
+                self._answer_plain(client, request)
+                return
+            check_upgrade(request)
+            check_origin(request, self.settings.origins)
+            self._check_limits(client)
+            self._start(client)
+        except HandshakeError as error:
+            self._refuse(client, error)
+        except Exception:
+            self._release(client)
+            raise
+
+    def _check_limits(self, client: Client) -> None:
+        settings = self.settings
+        most = settings.max_connections
+        if most is not None and self._counted >= most:
+            raise TooManyConnections("this server has as many clients as it takes")
+        most = settings.max_connections_per_ip
+        if most is not None and self._per_ip[client.host] >= most:
+            raise TooManyRequests("too many connections from this address")
+
+    def _start(self, client: Client) -> None:
+        """Give a client its thread."""
+        if self._hand_over is not None:
+            if self._first is not None:
+                raise TooManyConnections("this server takes one client only")
+            self._first = client
+            self._count(client)
+            self._stop_listening()
+            self._hand_over(client)
+            return
+        thread = ClientThread(self, client)
+        client.thread = thread
+        try:
+            thread.start()
+        except RuntimeError:
+            self._logger.error("no thread to be had for %s", client)
+            raise TooManyConnections("this server has no thread to spare") from None
+        self._threads.add(thread)
+        self._count(client)
+
+    def _count(self, client: Client) -> None:
+        client.is_counted = True
+        self._counted += 1
+        self._per_ip[client.host] += 1
+
+    # Plain HTTP.
+
+    def _answer_plain(self, client: Client, request: Request) -> None:
+        response = self._quick_answer(request)
+        if response is not None:
+            client.send_response(response)
+        elif self.settings.process_request is None and self._slow_answer is None:
+            raise UpgradeRequired("this server speaks WebSocket only")
+        elif not self._pool.submit(functools.partial(self._answer_slowly, client)):
+            raise TooManyConnections("this server is busy")
+
+    def _answer_slowly(self, client: Client) -> None:
+        assert client.request is not None
+        try:
+            response = client.answer_request()
+            if response is None and self._slow_answer is not None:
+                response = self._slow_answer(client.request)
+            if response is None:
+                raise UpgradeRequired("this server speaks WebSocket only here")
+        except HandshakeError as error:
+            client.refuse(error)
+        else:
+            client.send_response(response)
+
+    # What the main thread does for connections.
+
+    def _watch_outbox(self, client: Client) -> None:
+        if client in self._connections:
+            self._loop.register_write(
+                client.fileno(), functools.partial(self._flush, client)
+            )
+
+    def _flush(self, client: Client) -> None:
+        if client.flush():
+            self._loop.unregister_write(client.fileno())
+            self._release_if_over(client)
+
+    def _expect_end(self, client: Client) -> None:
+        assert self.settings.close_timeout is not None
+        if client in self._connections and client not in self._ends:
+            self._keepalive.stop(client)
+            self._set_end(client, self.settings.close_timeout)
+
+    def _set_end(self, client: Client, seconds: float) -> None:
+        self._ends[client] = self._loop.call_at(
+            monotonic() + seconds, functools.partial(self._enforce_end, client)
+        )
+
+    def _enforce_end(self, client: Client) -> None:
+        if client.enforce_end():
+            self._release_if_retired(client)
+        else:
+            self._set_end(client, LAST_WORDS)
+
+    def _retire(self, client: Client) -> None:
+        if client not in self._connections:
+            return
+        self._keepalive.stop(client)
+        self._retired.add(client)
+        client.finish()
+        self._loop.register_edge(
+            client.fileno(), functools.partial(self._drain, client)
+        )
+        self._drain(client)
+
+    def _drain(self, client: Client) -> None:
+        client.drain()
+        self._release_if_over(client)
+
+    def _release_if_over(self, client: Client) -> None:
+        if client in self._retired and client.is_over():
+            self._release(client)
+
+    def _release_if_retired(self, client: Client) -> None:
+        if client in self._retired:
+            self._release(client)
+
+    def _release(self, client: Client) -> None:
+        """Close the descriptor, which belongs to this thread again."""
+        self._connections.discard(client)
+        self._retired.discard(client)
+        self._keepalive.stop(client)
+        timer = self._ends.pop(client, None)
+        if timer is not None:
+            timer.cancel()
+        self._loop.unregister(client.fileno())
+        if client.is_counted:
+            client.is_counted = False
+            self._counted -= 1
+            self._per_ip[client.host] -= 1
+            if not self._per_ip[client.host]:
+                del self._per_ip[client.host]
+        client.release()
+
+
+class ClientThread(threading.Thread):
+    """The thread of one client."""
+
+    def __init__(self, serving: Serving, client: Client) -> None:
+        super().__init__(target=client.run, name=client.name, daemon=True)
+        self.serving = serving
+        """The run of the server that started it."""
+
+
+def _nothing() -> None:
+    """Wake the loop at a deadline; it does the rest."""
+
+
+def show_socket(listener: socket.socket) -> str:
+    """Address of a listening socket as people write it."""
+    return show_address(listener.getsockname())

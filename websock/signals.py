@@ -1,0 +1,51 @@
+"""Signals that stop a server: SIGTERM and Ctrl-C.
+
+Layer: shells. May import: nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+__all__ = ["stop_signals"]
+
+
+@contextlib.contextmanager
+def stop_signals(stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+    """Call ``stop`` on SIGTERM and on the first Ctrl-C, as long as the context lasts.
+
+    A handler is set only in the main thread, where Python runs them, and only
+    where the application hasn't set its own; the old one is put back. A second
+    Ctrl-C raises :exc:`KeyboardInterrupt` at once.
+
+    Yields:
+        A function that tells whether there was a Ctrl-C.
+
+    """
+    interrupted = False
+
+    def terminate(_: int, __: FrameType | None) -> None:
+        stop()
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        nonlocal interrupted
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted = True
+        stop()
+
+    handlers = []
+    if threading.current_thread() is threading.main_thread():
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            handlers.append((signal.SIGTERM, signal.signal(signal.SIGTERM, terminate)))
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            handlers.append((signal.SIGINT, signal.signal(signal.SIGINT, interrupt)))
+    try:
+        yield lambda: interrupted
+    finally:
+        for number, handler in handlers:
+            signal.signal(number, handler)
