@@ -38,14 +38,13 @@ def main() -> None:
         options.host,
         options.port,
         on_data_receive=echo,
-        # Cases 9.1.6 and 9.2.6 send 16 MiB; 9.3.1 and 9.4.1 send 4 MiB in fragments
-        # of 64 bytes. The safe defaults rightly refuse both.
+        # Cases 9.1.6 and 9.2.6 send 16 MiB; 9.3.1 and 9.4.1 send 4 MiB in 65,537
+        # fragments, of which the last is empty. The safe defaults refuse both.
         max_size=2**25,
-        max_fragments=2**16,
+        max_fragments=2**17,
         compression="deflate",
     )
-    # Listening is over before serving begins only for who waits: tell the address
-    # from a thread of its own, and watch the parent there.
+    # serve_forever() keeps this thread; another tells the address, once it's known.
     threading.Thread(
         target=attend, args=(server, options.until_eof), daemon=True
     ).start()
