@@ -37,7 +37,7 @@ quick: $(VENV)/.dev ## Run the inner loop: linters, types, quick tests (under a 
 	$(BIN)/ruff format --check -q
 	$(BIN)/ruff check -q
 	$(BIN)/mypy
-	$(PYTEST) -q -m quick -n 2
+	$(PYTEST) -q -m quick -n 2 --hypothesis-profile=quick
 
 # Stages of the whole. The last one is one run of pytest with everything in it, so that
 # its closing line counts all the tests.

@@ -71,6 +71,7 @@ def quick(session: nox.Session) -> None:
     for speedups in ("require", "skip"):
         session.run(
             *("python", "-m", "pytest", "-q", "-m", "quick", "-n", "2"),
+            "--hypothesis-profile=quick",
             *session.posargs,
             env=environment | {"WEBSOCK_SPEEDUPS": speedups},
         )

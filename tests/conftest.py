@@ -19,6 +19,7 @@ INTEGRATION = Path(__file__).parent / "integration"
 # A time limit for each example would measure the machine, not the code.
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, database=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("ci" if IN_CI else "default")
 
 

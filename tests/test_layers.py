@@ -50,10 +50,10 @@ STOREYS: Final = {
         "intake",
         "serving",
         "server",
-        "WebSocketServer",
     ],
     "application": [
         "http",
+        "WebSocketServer",
     ],
 }
 """Modules of each storey, lowest first."""
@@ -72,7 +72,7 @@ FORBIDDEN_IN_CORE: Final = {
 }
 DRAWERS: Final = {"common", "helpers", "misc", "util", "utilities", "utils"}
 MOST_LINES: Final = 700
-FILLERS: Final = {"and", "but", "every", "nothing", "other", "the"}
+FILLERS: Final = frozenset("and but every names nothing of other public the".split())
 
 
 def modules() -> dict[str, Path]:
