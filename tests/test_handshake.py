@@ -179,6 +179,7 @@ def test_another_version_is_told_the_right_one(
         "dGhlIHNhbXBsZSBub25jZQ=",
         "dGhlIHNhbXBsZSBub25jZQ===",
         "dGhlIHNhbXBsZSBub25j",
+        "dGhlIHNhbXBsZSBub25j==",
         "dGhlIHNhbXBsZSBub25jZSE=",
         "dGhlIHNhbXBsZSBub25jZSEh",
         "dGhlIHNhbXBsZSBub25-ZQ==",
@@ -250,6 +251,7 @@ class FakeFactory:
         ("Foo", []),
         ("foo; no, foo; x", [("foo", [("x", None)])]),
         ("foo; a, foo; b", [("foo", [("a", None)])]),
+        ("free; a, free; b", [("free", [("a", None)])]),
         ("foo, rival, bar", [("foo", []), ("bar", [])]),
         ("rival, foo, bar", [("rival", []), ("bar", [])]),
         ("both, bar, free", [("both", []), ("free", [])]),
@@ -418,6 +420,7 @@ def parse(data: bytes, method: str = "GET") -> tuple[h11.Response, bytes]:
         body += event.data
     assert isinstance(event, h11.EndOfMessage)
     assert client.their_state is h11.MUST_CLOSE
+    assert client.trailing_data == (b"", True)
     return response, body
 
 

@@ -117,7 +117,7 @@ def test_a_copy_is_independent() -> None:
     headers = Headers([("A", "1"), ("a", "2")])
     copy = Headers(headers)
 
-    copy["B"] = "3"
+    copy.add("B", "3")
 
     assert headers.raw_items() == [("A", "1"), ("a", "2")]
     assert copy.raw_items() == [("A", "1"), ("a", "2"), ("B", "3")]
@@ -361,6 +361,13 @@ def test_any_text_parses_or_is_an_invalid_request(value: str) -> None:
         except InvalidRequest as error:
             assert str(error).isascii()
             assert str(error).isprintable()
+
+
+def test_extensions_are_written_as_everyone_does() -> None:
+    """With a space after each comma and semicolon, and no quotes."""
+    extensions = [("foo", [("a", None), ("b", "1")]), ("bar", [])]
+
+    assert serialize_extensions(extensions) == "foo; a; b=1, bar"
 
 
 @pytest.mark.parametrize(

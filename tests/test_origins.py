@@ -164,6 +164,7 @@ def test_none_lets_in_every_page(origin: str) -> None:
         ("app://a:1", "app://a:1"),
         ("null", "null"),
         ("file://", "file://"),
+        ("FILE://", "File://"),
         ("https://a.good.example", re.compile(r"https://\w+\.good\.example")),
         ("https://A.good.example:443", re.compile(r"https://\w+\.good\.example")),
         ("http://example.org", SAME_HOST),
