@@ -34,6 +34,8 @@ STOREYS: Final = {
         "request",
         "handshake",
         "origins",
+        "reader",
+        "writer",
         "protocol",
     ],
     "shells": [
@@ -72,7 +74,9 @@ FORBIDDEN_IN_CORE: Final = {
 }
 DRAWERS: Final = {"common", "helpers", "misc", "util", "utilities", "utils"}
 MOST_LINES: Final = 700
-FILLERS: Final = frozenset("and but every names nothing of other public the".split())
+FILLERS: Final = {
+    *("and", "but", "every", "names", "nothing", "of", "other", "public", "the"),
+}
 
 
 def modules() -> dict[str, Path]:

@@ -30,6 +30,8 @@ CORE = [
     "request",
     "handshake",
     "origins",
+    "reader",
+    "writer",
     "protocol",
 ]
 
