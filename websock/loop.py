@@ -186,10 +186,12 @@ class Loop:
                 self._wake_write.send(b"\0")
 
     def _drain_wakes(self) -> None:
-        # Before the calls are taken: whoever appends from now on wakes again.
-        self._waking = False
         with contextlib.suppress(BlockingIOError):
             self._wake_read.recv(4096)
+        # In this order: a byte that was sent for the flag must not be swallowed
+        # after it was cleared. The calls are taken afterwards, so that one that saw
+        # the flag still set is among them.
+        self._waking = False
 
     # Running.
 
