@@ -360,6 +360,7 @@ def test_entity_tag_is_of_the_content(tmp_path: Path) -> None:
 
     assert first["ETag"] == third["ETag"] != second["ETag"]
     assert re.fullmatch(r'"[0-9a-f]{32}"', first["ETag"])
+    assert first["Last-Modified"] == "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
 def test_date_counts_if_there_are_no_tags(root: Path) -> None:

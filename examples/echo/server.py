@@ -1,0 +1,11 @@
+"""Sends every message back to whoever sent it."""
+
+from websock import Client, WebSocketServer
+
+
+def echo(client: Client, data: str | bytes) -> None:
+    """Send a message back."""
+    client.send(data)
+
+
+WebSocketServer("127.0.0.1", 8467, on_data_receive=echo).serve_forever()
