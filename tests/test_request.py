@@ -503,7 +503,6 @@ def test_two_hosts_are_refused(version: bytes) -> None:
         ((b"Content-Length: 0x1",), InvalidRequest, "Content-Length"),
         ((b"Content-Length: 1_0",), InvalidRequest, "Content-Length"),
         ((b"Content-Length:",), InvalidRequest, "Content-Length"),
-        ((b"Content-Length: " + b"9" * 5000,), InvalidRequest, "Content-Length"),
         ((b"Content-Length: 0, 5",), InvalidRequest, "Content-Length"),
         ((b"Content-Length: 0", b"content-length: 5"), InvalidRequest, "Content-L"),
         (
@@ -527,6 +526,12 @@ def test_a_body_is_refused_before_it_comes(
 ) -> None:
     """It could hide a second request from one of two parsers (A14)."""
     assert_refused(get(*fields), error, sentence)
+
+
+def test_a_length_of_many_digits_is_refused() -> None:
+    """It is too large or invalid, depending on the version of h11."""
+    with pytest.raises((ContentTooLarge, InvalidRequest)):
+        RequestReader().receive_data(get(b"Content-Length: " + b"9" * 5000))
 
 
 @pytest.mark.parametrize("length", [b"0", b"000", b"0, 0"])
