@@ -63,6 +63,13 @@ def _parser() -> argparse.ArgumentParser:
         help="time before that, in seconds (default: 0.5)",
     )
     parser.add_argument(
+        "--nice",
+        type=int,
+        default=0,
+        help="niceness of servers and generator (default: 0); negative for root only, "
+        "on a machine that others use too",
+    )
+    parser.add_argument(
         "--base", default="websockets-sync", help="whom ratios refer to"
     )
     parser.add_argument(
@@ -91,7 +98,7 @@ class Bench:
         self._options = options
         self._scratch = scratch
         self.site = Site(scratch)
-        self.cores: Cores = choose_cores()
+        self.cores: Cores = choose_cores(nice=options.nice)
         self.versions: dict[str, str] = {}
         self.failed = False
 
@@ -112,7 +119,9 @@ class Bench:
             command.append(f"--compression={workload.compression}")
         log = self._scratch / "server.log"
         environment = self.site.environment(peer)
-        with running(command, self.cores.server, log, environment) as server:
+        with running(
+            command, self.cores.server, log, environment, self.cores.nice
+        ) as server:
             about = ", ".join(server.notes)
             self.versions[peer.name] = f"{server.name} {server.version} ({about})"
             return measure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -32,10 +33,11 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Cores:
-    """Where the server and the load generator run."""
+    """Where the server and the load generator run, and how eagerly."""
 
     server: int
     load: int
+    nice: int = 0
 
     @property
     def note(self) -> str:
@@ -45,18 +47,20 @@ class Cores:
                 f"only core {self.server} may be used: server and load generator "
                 "share it, so rates are too low and waits too long"
             )
-        return f"server on core {self.server}, load generator on core {self.load}"
+        note = f"server on core {self.server}, load generator on core {self.load}"
+        return f"{note}, both at niceness {self.nice}" if self.nice else note
 
 
-def choose_cores(available: set[int] | None = None) -> Cores:
+def choose_cores(available: set[int] | None = None, nice: int = 0) -> Cores:
     """Give the server the first core, and the generator the second one, if any.
 
     Args:
         available: Numbers of the cores; by default those of this process.
+        nice: Niceness of both.
 
     """
     cores = sorted(os.sched_getaffinity(0) if available is None else available)
-    return Cores(server=cores[0], load=cores[min(1, len(cores) - 1)])
+    return Cores(server=cores[0], load=cores[min(1, len(cores) - 1)], nice=nice)
 
 
 def raise_descriptor_limit() -> int:
@@ -66,13 +70,32 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-def in_child(core: int) -> Callable[[], None]:
-    """Return what a child runs before its program: one core, and no life alone."""
+def _set_priority(nice: int) -> None:
+    """Set the niceness of the calling process, and that of its group."""
+    os.setpriority(os.PRIO_PROCESS, 0, nice)
+    # Where the kernel shares time between sessions first (sched_autogroup),
+    # niceness counts within a session only, so there must be one of our own.
+    os.setsid()
+    with contextlib.suppress(FileNotFoundError):
+        Path("/proc/self/autogroup").write_text(str(nice))
+
+
+def in_child(core: int, nice: int = 0) -> Callable[[], None]:
+    """Return what a child runs before its program: one core, and no life alone.
+
+    Args:
+        core: The core that it may use.
+        nice: Its niceness; below that of others who use the machine, their work
+            disturbs less. Below 0 takes root.
+
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getpid()
 
     def prepare() -> None:
         os.sched_setaffinity(0, {core})
+        if nice:
+            _set_priority(nice)
         # PR_SET_PDEATHSIG: end with the parent, however it ends. It may have ended
         # before the call.
         libc.prctl(1, signal.SIGKILL, 0, 0, 0)

@@ -67,7 +67,11 @@ def read_line(stream: IO[str], timeout: float) -> str:
 
 @contextmanager
 def _process(
-    command: Sequence[str], core: int, log: Path, environment: Mapping[str, str]
+    command: Sequence[str],
+    core: int,
+    log: Path,
+    environment: Mapping[str, str],
+    nice: int = 0,
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a program on a core; whatever happens, it is gone afterwards."""
     with log.open("w") as errors:
@@ -78,7 +82,7 @@ def _process(
             stderr=errors,
             text=True,
             env=dict(environment),
-            preexec_fn=in_child(core),
+            preexec_fn=in_child(core, nice),
         )
     with process:
         try:
@@ -98,7 +102,11 @@ def _complain(what: str, error: object, log: Path) -> MeasurementError:
 
 @contextmanager
 def running(
-    command: Sequence[str], core: int, log: Path, environment: Mapping[str, str]
+    command: Sequence[str],
+    core: int,
+    log: Path,
+    environment: Mapping[str, str],
+    nice: int = 0,
 ) -> Iterator[Server]:
     """Run a server, from its ready line on.
 
@@ -106,7 +114,7 @@ def running(
         MeasurementError: If it doesn't get ready; with the last it said.
 
     """
-    with _process(command, core, log, environment) as process:
+    with _process(command, core, log, environment, nice) as process:
         assert process.stdout is not None
         try:
             line = json.loads(read_line(process.stdout, READY_SECONDS))
@@ -122,9 +130,9 @@ def running(
 
 
 def _run_load(
-    command: Sequence[str], core: int, log: Path, timeout: float
+    command: Sequence[str], cores: Cores, log: Path, timeout: float
 ) -> dict[str, Any]:
-    with _process(command, core, log, os.environ) as process:
+    with _process(command, cores.load, log, os.environ, cores.nice) as process:
         try:
             output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -215,4 +223,4 @@ def measure(
         *workload.load,
     ]
     timeout = warm_up + seconds + FINISH_SECONDS
-    return _run_load(command, cores.load, log, timeout)
+    return _run_load(command, cores, log, timeout)

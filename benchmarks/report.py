@@ -39,6 +39,11 @@ def _milliseconds(microseconds: float) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.1f}"
 
 
+def _cpu_us(measured: Mapping[str, Any]) -> float:
+    """Return the server's CPU time per message, in microseconds."""
+    return float(measured["server_cpu"] / max(1.0, measured["rate"]) * 1e6)
+
+
 def _rate_row(rounds: Sequence[Round]) -> list[str]:
     good = [r for r in rounds if r is not None]
     rates = sorted(r["rate"] for r in good)
@@ -55,6 +60,7 @@ def _rate_row(rounds: Sequence[Round]) -> list[str]:
         _milliseconds(statistics.median(r["p99_us"] for r in good)),
         _milliseconds(worst),
         f"{fewest:.2f}",
+        f"{statistics.median(_cpu_us(r) for r in good):.1f}",
         f"{statistics.median(r['server_cpu'] for r in good):.0%}",
         f"{statistics.median(r['load_cpu'] for r in good):.0%}",
     ]
@@ -77,6 +83,7 @@ _RATE_HEAD = [
     "p99 ms",
     "worst ms",
     "least share",
+    "CPU us",
     "server CPU",
     "load CPU",
 ]

@@ -641,7 +641,7 @@ def test_table_has_rate_waits_and_fairness() -> None:
     ours = next(line for line in text.splitlines() if line.startswith("  websock "))
     assert ours.split() == [
         *["websock", "3,000", "3,000", "to", "3,000"],
-        *["0.500", "1.5", "90.0", "0.50", "100%", "50%", "3.00", "x"],
+        *["0.500", "1.5", "90.0", "0.50", "333.3", "100%", "50%", "3.00", "x"],
     ]
     assert "  ! floor-epoll: it ended" in text
 
