@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import threading
@@ -63,10 +64,9 @@ def _descriptors() -> dict[int, str]:
     """Open descriptors, and what they are."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
-        try:
+        # The descriptor that the listing itself used is gone.
+        with contextlib.suppress(FileNotFoundError):
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            pass  # The descriptor that the listing itself used.
     return found
 
 
