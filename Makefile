@@ -22,7 +22,7 @@ INSTALL := env PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help chat test quick tools lint types docs modules matrix everything \
-  autobahn browser node dart docker-test format clean
+  autobahn browser node dart docker-test bench format clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | \
@@ -81,6 +81,10 @@ dart: $(VENV)/.dev ## Run the tests with Dart and Flutter
 
 docker-test: $(VENV)/.dev ## Build the image, run it, and talk to it
 	.ci/tools/docker-engine.sh $(PYTEST) -m docker
+
+bench: $(VENV)/.dev ## Measure speed beside other servers (see benchmarks/README.md)
+	$(BIN)/python -m benchmarks $(if $(WORK),--work $(WORK)) $(if $(PEERS),--peers $(PEERS)) \
+	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))
 
 format: $(VENV)/.dev ## Put the code in order
 	$(BIN)/ruff check -q --fix

@@ -12,7 +12,7 @@ def check_request(client: Client, request: Request) -> Response | None:
     if request.headers.get("Authorization") is None:
         return Response(401, headers={"WWW-Authenticate": "Bearer"}, body=b"who?")
     if "room" not in request.query:
-        return client.respond(404, "which room?")
+        return client.respond_with(404, "which room?")
     client.response_headers["Set-Cookie"] = "seen=1"
     client.username = request.cookies.get("user")
     return None
@@ -24,7 +24,7 @@ def on_connection_open(client: Client) -> None:
     client.send(b"bytes")
     client.ping()
     assert_type(client.recv(timeout=1.0), str | bytes)
-    assert_type(client.request, Request)
+    assert client.request is not None  # It was read, or there'd be no callback.
     assert_type(client.request.path, str)
     assert_type(client.subprotocol, str | None)
     assert_type(client.latency, float | None)
