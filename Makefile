@@ -94,10 +94,12 @@ clean: ## Remove what was built
 	git clean -fdXq
 
 $(VENV)/.venv: .ci/tools/venv.sh
+	@echo "Making a virtual environment in $(VENV) ..."
 	@.ci/tools/venv.sh $(PYTHON) $(VENV)
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.venv $(SOURCES)
+	@echo "Installing the package in $(VENV) ..."
 	@$(INSTALL)
 	@touch $@
 
