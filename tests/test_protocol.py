@@ -158,6 +158,17 @@ def test_refusal_says_why() -> None:
     assert not protocol.can_send()
 
 
+def test_refusal_of_an_unreadable_head_request_has_no_body() -> None:
+    """Its method is known by then (RFC 9110, 9.3.2)."""
+    protocol = Protocol(Side.SERVER, reader=RequestReader())
+    with pytest.raises(InvalidRequest) as caught:
+        protocol.receive_request(b"HEAD / HTTP/1.1\r\nno colon\r\n\r\n")
+
+    protocol.reject(caught.value)
+
+    assert sent(protocol).endswith(b"\r\n\r\n")
+
+
 def test_plain_request_is_no_handshake() -> None:
     """``accept`` refuses it, and nothing was sent (4.2.1)."""
     protocol = Protocol(Side.SERVER, reader=RequestReader())

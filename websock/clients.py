@@ -13,6 +13,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from email.utils import formatdate
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -21,7 +22,12 @@ from .closing import Close, CloseCode
 from .connection import Connection, Keeper
 from .exceptions import ConnectionClosed, HandshakeError, RemoteProtocolError
 from .extensions.base import ServerExtensionFactory
-from .handshake import Response, negotiate_subprotocol, offered_subprotocols
+from .handshake import (
+    Response,
+    negotiate_subprotocol,
+    offered_subprotocols,
+    refuse,
+)
 from .headers import Headers
 from .lifecycle import State
 from .messages import Event, Ping, Pong
@@ -376,8 +382,11 @@ class Client(Connection):
 
     def _send_response(self, answer: HandshakeError | Response) -> None:
         head = self.request is not None and self.request.method == "HEAD"
+        response = refuse(answer) if isinstance(answer, HandshakeError) else answer
+        # RFC 9110 (6.6.1) wants it of whoever has a clock.
+        response.headers.setdefault("Date", formatdate(usegmt=True))
         with self._lock:
-            self._protocol.reject(answer, head=head)
+            self._protocol.reject(response, head=head)
             self._write_due()
         self._host.expect_end(self)
         self._host.retire(self)

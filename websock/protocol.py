@@ -241,13 +241,16 @@ class Protocol:
 
         Args:
             answer: The response, or the error that says which.
-            head: Whether the method was HEAD, so that the body stays here.
+            head: Whether the method was HEAD, so that the body stays here; that
+                of a request which couldn't be read is known already.
 
         Returns:
             The response that :meth:`data_to_send` has now.
 
         """
         response = refuse(answer) if isinstance(answer, HandshakeError) else answer
+        reader = self._request_reader
+        head = head or (reader is not None and reader.is_head)
         data = serialize_response(response, head=head)
         self._lifecycle.fire(Signal.REJECTED)
         self._to_send.append(data)

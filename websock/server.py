@@ -38,6 +38,17 @@ __all__ = ["Server"]
 class Server:
     """A WebSocket server; see :class:`websock.WebSocketServer`."""
 
+    on_data_receive: Callable[..., object] | None
+    """Called with each message; set it at any time."""
+    on_connection_open: Callable[..., object] | None
+    """Called with each client that was let in; set it at any time."""
+    on_connection_close: Callable[..., object] | None
+    """Called with each client that is leaving; set it at any time."""
+    on_error: Callable[..., object] | None
+    """Called with each exception; set it at any time."""
+    on_server_destruct: Callable[..., object] | None
+    """Called at the very end; set it at any time."""
+
     def __init__(
         self,
         ip: str | None = "",

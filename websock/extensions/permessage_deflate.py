@@ -401,10 +401,8 @@ class DeflateExtension:
         if not self._compressed:
             return frame
         payload = self._inflate(frame.payload, frame.fin, max_size)
-        if frame.fin:
-            self._compressed = False
-            if not self._decode_context_takeover:
-                self._decompressor = None
+        if frame.fin and not self._decode_context_takeover:
+            self._decompressor = None
         return Frame(frame.opcode, payload, frame.fin, rsv2=frame.rsv2, rsv3=frame.rsv3)
 
     def _new_decompressor(self) -> zlib._Decompress:
