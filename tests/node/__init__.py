@@ -1,0 +1,1 @@
+"""Node.js as a foreign client."""
