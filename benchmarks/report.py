@@ -159,11 +159,14 @@ def bottleneck_note(results: Mapping[str, Sequence[Round]]) -> str:
         if not peer.startswith("floor-")
         and (rate := median(rounds, "rate")) is not None
     }
-    if floor is None or not rates:
-        return "  the generator's own limit is unknown: add floor-epoll to PEERS"
+    if not rates:
+        return "  the generator's own limit is unknown"
     fastest = max(rates, key=lambda peer: rates[peer])
-    times = floor / rates[fastest]
+    busy = median(results[fastest], "load_cpu")
+    note = f"  the generator used {busy:.0%} of its core with {fastest}"
+    if floor is None:
+        return note
     return (
-        f"  the generator reached {floor:,.0f}/s with floor-epoll: "
-        f"{times:.1f} x the fastest server here ({fastest})"
+        f"{note}; it reached {floor:,.0f}/s, {floor / rates[fastest]:.1f} x as many, "
+        "with floor-epoll"
     )

@@ -671,11 +671,13 @@ def test_goal_of_an_absent_peer_is_not_told() -> None:
 
 
 def test_generator_is_shown_not_to_be_the_bottleneck() -> None:
-    """The epoll floor tells what the generator can do; without it nobody knows."""
-    results = {"websock": [some_round(100)], "floor-epoll": [some_round(450)]}
+    """Its load tells, and the epoll floor what it could do."""
+    ours = {"websock": [some_round(100)]}
+    both = {**ours, "floor-epoll": [some_round(450)]}
 
-    assert "4.5 x the fastest server here" in report.bottleneck_note(results)
-    assert "unknown" in report.bottleneck_note({"websock": [some_round(100)]})
+    assert "used 50% of its core with websock" in report.bottleneck_note(ours)
+    assert "it reached 450/s, 4.5 x as many" in report.bottleneck_note(both)
+    assert "unknown" in report.bottleneck_note({"websock": [None]})
 
 
 def test_command_measures_and_leaves_results(cache: Path, tmp_path: Path) -> None:
