@@ -221,6 +221,19 @@ def test_a_client_refuses_a_wrong_response(
         PerMessageDeflate(**settings).confirm(response)
 
 
+def test_a_client_keeps_its_promises() -> None:
+    """What it announced binds it, even if the response doesn't repeat it (7.1)."""
+    client = PerMessageDeflate(
+        server_max_window_bits=15,
+        client_max_window_bits=10,
+        client_no_context_takeover=True,
+    )
+
+    assert repr(client.confirm([])) == (
+        "<permessage-deflate: encodes 10 bits, no context takeover; decodes 15 bits>"
+    )
+
+
 @pytest.mark.parametrize(
     ("server_no", "client_no"), [*itertools.product(SWITCHES, SWITCHES)]
 )
@@ -248,6 +261,7 @@ def test_both_sides_agree_on_takeover(
         assert receiver.decode(second, max_size=None).payload == TEXT
         assert (first.payload == second.payload) is fresh
         assert (", no context takeover" in repr(sender).split(";")[0]) is fresh
+        assert (", no context takeover" in repr(receiver).split(";")[1]) is fresh
 
 
 @pytest.mark.parametrize("server_bits", range(8, 16))
