@@ -16,7 +16,9 @@ from types import ModuleType
 
 import pytest
 
-FOLDER = pathlib.Path(__file__).resolve().parent.parent / "autobahn"
+from .tools import ROOT, missing
+
+FOLDER = ROOT / "autobahn"
 
 
 def load(name: str) -> ModuleType:
@@ -217,7 +219,7 @@ def test_expectation_is_strict(judge: ModuleType) -> None:
 
 @pytest.mark.autobahn
 @pytest.mark.timeout(1900)
-def test_server_passes_every_case(tmp_path: pathlib.Path) -> None:
+def test_server_passes_every_case() -> None:
     """Each case of the suite ends as expected, against the server that we ship."""
     command = [sys.executable, str(FOLDER / "run.py")]
 
@@ -229,5 +231,7 @@ def test_server_passes_every_case(tmp_path: pathlib.Path) -> None:
         check=False,
     )
 
+    if done.returncode == 2:
+        missing("the Autobahn test suite", f"see autobahn/README.md\n{done.stdout}")
     assert done.returncode == 0, done.stdout
     assert "517 of 517 cases ran" in done.stdout

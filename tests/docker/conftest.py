@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import uuid
 from collections.abc import Iterator
 
@@ -11,16 +13,25 @@ from ..tools import ROOT, missing
 from .engine import Chat, Engine
 
 
+def engine_listens() -> bool:
+    """Tell whether an engine is there; the SDK leaks a socket when it isn't."""
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not host.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(host.removeprefix("unix://")) == 0
+
+
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """Engine that the environment names."""
-    docker = pytest.importorskip("docker")
-    try:
-        client = docker.from_env(timeout=600)
-    except docker.errors.DockerException:
+    if not engine_listens():
         missing("a Docker engine", ".ci/tools/docker-engine.sh python -m pytest ...")
+    # Only these tests need the SDK, and the others run without it.
+    import docker
+
+    client = docker.from_env(timeout=600)
     try:
-        client.ping()
         yield Engine(client)
     finally:
         client.close()

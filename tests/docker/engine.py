@@ -9,13 +9,15 @@ import socket
 import time
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import docker
-import docker.errors
-import docker.models.containers
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
+
+if TYPE_CHECKING:
+    # Who runs the quick tests alone need not have it.
+    from docker import DockerClient
+    from docker.models.containers import Container
 
 __all__ = ["BASE", "Chat", "Engine", "free_port"]
 
@@ -27,7 +29,7 @@ PORT = 8467
 class Chat:
     """A container of the chat, and the address of its port on this machine."""
 
-    container: docker.models.containers.Container
+    container: Container
     port: int
 
     @property
@@ -75,7 +77,7 @@ class Chat:
 class Engine:
     """A Docker engine that answers."""
 
-    def __init__(self, client: docker.DockerClient) -> None:
+    def __init__(self, client: DockerClient) -> None:
         self.client = client
         # An engine may have been started without it: all share the host's then.
         self.has_bridge = bool(client.networks.list(names=["bridge"]))
@@ -127,9 +129,7 @@ class Engine:
         finally:
             container.remove(force=True, v=True)
 
-    def wait_healthy(
-        self, container: docker.models.containers.Container, since: int
-    ) -> None:
+    def wait_healthy(self, container: Container, since: int) -> None:
         """Wait for the event that tells that a container is healthy."""
         events = self.client.events(
             decode=True,
