@@ -22,6 +22,7 @@ from .closing import Close, CloseCode
 from .connection import Connection, Keeper
 from .exceptions import ConnectionClosed, HandshakeError, RemoteProtocolError
 from .extensions.base import ServerExtensionFactory
+from .frames import Frame
 from .handshake import (
     Response,
     negotiate_subprotocol,
@@ -30,7 +31,7 @@ from .handshake import (
 )
 from .headers import Headers
 from .lifecycle import State
-from .messages import Event, Ping, Pong
+from .messages import Data, Event, Ping, Pong
 from .protocol import Protocol as WebSocketProtocol
 from .request import Request
 from .settings import Settings
@@ -60,6 +61,11 @@ class Host(Keeper, Protocol):
     @property
     def callbacks(self) -> Callbacks:
         """Callbacks of the server."""
+        ...
+
+    @property
+    def logger(self) -> logging.Logger:
+        """Where events of the server go, and its frames at level DEBUG."""
         ...
 
     @property
@@ -204,7 +210,7 @@ class Client(Connection):
         """Address of the peer, for logs."""
         return show_address(self.address)
 
-    def respond_with(self, status: int, text: str) -> Response:
+    def respond(self, status: int, text: str) -> Response:
         """Make a plain text response, for ``process_request`` to return."""
         return Response(
             status,
@@ -322,7 +328,7 @@ class Client(Connection):
             raise
         except BaseException as error:
             self._host.callbacks.report(error, self, "process_request")
-            return self.respond_with(500, "internal error\n")
+            return self.respond(500, "internal error\n")
 
     def _accept(self) -> None:
         assert self.request is not None
@@ -376,7 +382,7 @@ class Client(Connection):
             self._send_response(response)
         except ValueError as error:
             self._host.callbacks.report(error, self, "process_request")
-            response = self.respond_with(500, "internal error\n")
+            response = self.respond(500, "internal error\n")
             self._send_response(response)
         self.log_access(int(response.status), "")
 
@@ -403,6 +409,7 @@ class Client(Connection):
                 self._handle_other(event)
 
     def _deliver(self, message: str | bytes) -> bool:
+        self._log_frame("<", message)
         callbacks = self._host.callbacks
         if self._inbox is not None and (
             self._receivers or not callbacks.functions("on_data_receive")
@@ -422,8 +429,9 @@ class Client(Connection):
         return True
 
     def _handle_other(self, event: Event) -> None:
+        self._log_frame("<", event)
         if isinstance(event, Ping):
-            self.respond(event)
+            self.answer(event)
         elif isinstance(event, Pong):
             self.take_pong(event)
         else:
@@ -473,6 +481,16 @@ class Client(Connection):
         super()._wake_to_end()
         self._wake_receivers()
 
+    def send(self, data: Data | Frame, *, fragment_size: int | None = None) -> None:
+        """Send a message; see :meth:`Connection.send`."""
+        self._log_frame(">", data)
+        super().send(data, fragment_size=fragment_size)
+
+    def _log_frame(self, direction: str, event: object) -> None:
+        logger = self._host.logger
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s %s %s", self, direction, shorten(repr(event)))
+
     def log_access(self, status: int, text: str, last: Event | None = None) -> None:
         """Write the one line that a connection gets."""
         logger = self._host.access_logger
@@ -490,6 +508,11 @@ class Client(Connection):
             monotonic() - self._started_at,
             escape(text),
         )
+
+
+def shorten(text: str) -> str:
+    """Make ``text`` fit into a line of a log."""
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
 
 
 def escape(text: str) -> str:

@@ -198,7 +198,7 @@ class Connection:
             self.latency = now - sent_at
             self.last_alive = now
 
-    def respond(self, event: Event) -> None:
+    def answer(self, event: Event) -> None:
         """Send the answer to ``event`` that RFC 6455 demands, if any; never waits."""
         with self._lock:
             self._protocol.respond(event)

@@ -83,6 +83,7 @@ class Intake:
         self._listeners = []
         for newcomer in list(self._newcomers):
             newcomer.drop()
+        self._groups.close()
 
     def _watch(self, listener: socket.socket) -> None:
         self._loop.register_read(listener.fileno(), lambda: self._accept(listener))

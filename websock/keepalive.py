@@ -6,8 +6,8 @@ Layer: shells. May import: exceptions, loop, connection.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-from collections.abc import Callable
 from time import monotonic
 
 from .connection import Connection
@@ -46,7 +46,7 @@ class Keepalive:
     def start(self, connection: Connection) -> None:
         """Watch over a connection whose opening handshake is done."""
         if self._interval is not None:
-            self._wait(connection, connection.last_alive + self._interval)
+            self._wait(connection, connection.last_alive + self._interval, None)
 
     def stop(self, connection: Connection) -> None:
         """Forget a connection; harmless if it isn't watched."""
@@ -55,15 +55,20 @@ class Keepalive:
             timer.cancel()
 
     def _wait(
-        self, connection: Connection, deadline: float, asked_at: float | None = None
+        self, connection: Connection, deadline: float, asked_at: float | None
     ) -> None:
-        check: Callable[[], None] = lambda: self._check(connection, asked_at)  # noqa: E731
-        self._timers[connection] = self._loop.call_at(deadline, check)
+        self._timers[connection] = self._loop.call_at(
+            deadline, functools.partial(self._check, connection, asked_at)
+        )
 
     def _check(self, connection: Connection, asked_at: float | None) -> None:
         """Look at a connection when its timer fires.
 
-        ``asked_at`` is when a Ping was sent that wasn't answered at the last look.
+        Args:
+            connection: The connection.
+            asked_at: When the Ping was sent that wasn't answered at the last look;
+                :obj:`None` if there was none.
+
         """
         assert self._interval is not None
         if connection.state is not State.OPEN:
@@ -71,20 +76,28 @@ class Keepalive:
             return
         now = monotonic()
         alive = connection.last_alive
-        if asked_at is not None and alive < asked_at and self._timeout is not None:
+        if asked_at is not None and alive >= asked_at:
+            asked_at = None
+        if asked_at is None:
+            if alive + self._interval > now:
+                self._wait(connection, alive + self._interval, None)
+                return
+            asked_at = now
+            with contextlib.suppress(ConnectionClosed):
+                connection.ping()
+        elif self._timeout is not None and asked_at + self._timeout <= now:
+            # The answer may be among what a long callback keeps from being read.
             if not connection.has_unread_data():
                 self._logger.info(
-                    "%s: no answer to a Ping for %g s", connection, now - asked_at
+                    "%s: no answer to a Ping for %.3g s", connection, now - asked_at
                 )
                 self.stop(connection)
                 connection.abort()
                 return
-            # The answer may be among what a long callback keeps from being read.
             self._wait(connection, now + self._timeout, asked_at)
-        elif alive + self._interval > now:
-            self._wait(connection, alive + self._interval)
-        else:
-            with contextlib.suppress(ConnectionClosed):
-                connection.ping()
-            pause = self._interval if self._timeout is None else self._timeout
-            self._wait(connection, now + pause, now)
+            return
+        # An answer may come soon, and then silence again.
+        deadline = now + self._interval
+        if self._timeout is not None:
+            deadline = min(deadline, asked_at + self._timeout)
+        self._wait(connection, deadline, asked_at)

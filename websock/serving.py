@@ -109,7 +109,7 @@ class Serving:
         self.access_logger = access_logger
         self.extensions = extensions
         self._clients = clients
-        self._logger = logger
+        self.logger = logger
         self._quick_answer = quick_answer
         self._slow_answer = slow_answer
         self._hand_over = hand_over
@@ -193,7 +193,7 @@ class Serving:
             self._hosts = LOOPBACK_HOSTS
         self._intake.listen(self._listeners)
         for listener in self._listeners:
-            self._logger.info("listening on %s", show_socket(listener))
+            self.logger.info("listening on %s", show_socket(listener))
 
     def serve(self) -> None:
         """Run until :meth:`stop`."""
@@ -219,9 +219,7 @@ class Serving:
         while self._connections and (late is None or monotonic() < late):
             self._loop.run_once()
         if self._connections:
-            self._logger.warning(
-                "%d callbacks haven't returned", len(self._connections)
-            )
+            self.logger.warning("%d callbacks haven't returned", len(self._connections))
         grace = monotonic() + LAST_WORDS
         self._pool.close(grace)
         if not self._connections:
@@ -229,7 +227,7 @@ class Serving:
                 thread.join(max(0.0, grace - monotonic()))
         self.finished.set()
         self._loop.close()
-        self._logger.info("stopped")
+        self.logger.info("stopped")
 
     def _cut_all(self) -> None:
         for client in list(self._connections):
@@ -306,7 +304,7 @@ class Serving:
         try:
             thread.start()
         except RuntimeError:
-            self._logger.error("no thread to be had for %s", client)
+            self.logger.error("no thread to be had for %s", client)
             raise TooManyConnections("this server has no thread to spare") from None
         self._threads.add(thread)
         self._count(client)

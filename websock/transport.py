@@ -292,6 +292,11 @@ class WakeGroups:
             self._joined += 1
             return self._group
 
+    def close(self) -> None:
+        """Let go of the last group; those that use it keep it."""
+        with self._lock:
+            self._group = None
+
 
 class PollTransport(_SocketTransport):
     """Any stream socket on any system: wait for it, then read without blocking."""
@@ -300,13 +305,14 @@ class PollTransport(_SocketTransport):
 
     def __init__(self, sock: socket.socket, peername: object, group: WakeGroup) -> None:
         super().__init__(sock, peername)
-        self._group = group
+        self._group: WakeGroup | None = group
         sock.setblocking(False)
 
     def read(self, deadline: float | None = None) -> bytes:
         """Wait for data, and take it; see :meth:`Transport.read`."""
-        while True:
-            pipe = self._group.current
+        group = self._group
+        while group is not None:
+            pipe = group.current
             if self._interrupted:
                 return b""
             data = self.read_nowait()
@@ -322,6 +328,7 @@ class PollTransport(_SocketTransport):
                 and monotonic() >= deadline
             ):
                 raise TimeoutError
+        return b""
 
     def read_nowait(self) -> bytes | None:
         """Take what has arrived; see :meth:`Transport.read_nowait`."""
@@ -342,10 +349,18 @@ class PollTransport(_SocketTransport):
         if self._interrupted:
             return
         self._interrupted = True
+        group = self._group
         try:
-            self._group.wake()
+            if group is not None:
+                group.wake()
         except OSError:
             self.abort()
+
+    def close(self) -> None:
+        """Close the descriptor; its owner only."""
+        super().close()
+        # Whoever keeps the client must not keep the group's descriptors.
+        self._group = None
 
 
 class TlsTransport(PollTransport):

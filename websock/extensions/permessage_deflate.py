@@ -160,8 +160,8 @@ class PerMessageDeflate:
     """Shortest message that is compressed, in bytes; 0 for all.
 
     Below it, compression saves less than what TCP and IP add to the message, at 5
-    to 9 µs and 30 KiB for a compressor. The first fragment of a message whose end
-    isn't known is compressed whatever its length."""
+    to 9 µs and 30 KiB for a compressor. A message that is sent in fragments is always
+    compressed."""
 
     name = "permessage-deflate"
 
@@ -323,7 +323,6 @@ class DeflateExtension:
 
     __slots__ = (
         "_compressed",
-        "_compressing",
         "_compressor",
         "_decode_context_takeover",
         "_decode_window_bits",
@@ -357,7 +356,6 @@ class DeflateExtension:
         self._compressed = False
         self._decompressor: zlib._Decompress | None = None
         # Encoding half.
-        self._compressing = False
         self._compressor: zlib._Compress | None = None
 
     def __repr__(self) -> str:
@@ -471,10 +469,7 @@ class DeflateExtension:
         gets a block that ends the stream.
         """
         probe = decompressor.copy()
-        try:
-            output = probe.decompress(END, 1)
-        except zlib.error:
-            return False
+        output = probe.decompress(END, 1)
         return not output and probe.eof and not probe.unused_data
 
     # Encoding half
@@ -496,20 +491,13 @@ class DeflateExtension:
 
         A whole message below the threshold, or one that compression doesn't make
         smaller, goes out as it is. The peer's window never sees the latter, so
-        the compressor that saw it is given up. Of a fragmented message, the first
-        frame decides for all; each fragment is flushed, so that the peer can
-        decompress it when it comes.
+        the compressor that saw it is given up. A message in fragments is always
+        compressed, because nobody knows how long it gets; each fragment is flushed,
+        so that the peer can decompress it when it comes.
         """
-        if frame.opcode != Opcode.CONTINUATION:
-            whole = frame.fin
-            if whole and self._stays_plain(frame):
-                return frame
-            self._compressing = not whole
-        elif not self._compressing:
+        whole = frame.fin and frame.opcode != Opcode.CONTINUATION
+        if whole and self._stays_plain(frame):
             return frame
-        else:
-            whole = False
-            self._compressing = not frame.fin
         compressor = self._compressor
         if compressor is None:
             self._compressor = compressor = self._new_compressor()

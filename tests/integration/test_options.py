@@ -1,0 +1,675 @@
+"""Options of the server, each seen from the other end of the wire."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tools import wait_until
+from websock import (
+    Client,
+    ConnectionClosed,
+    Frame,
+    HandshakeError,
+    Opcode,
+    Request,
+    Response,
+    State,
+    WebSocketServer,
+)
+from websock.exceptions import InvalidRequest
+
+from .wire import DEADLINE, Peer, Recorder, running
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """Callbacks that note everything."""
+    return Recorder()
+
+
+def make_server(recorder: Recorder, **options: Any) -> WebSocketServer:
+    """Server on a free port of the loopback."""
+    return WebSocketServer("127.0.0.1", 0, **recorder.callbacks(), **options)
+
+
+def ask(server: WebSocketServer, data: bytes) -> tuple[int, str, bytes]:
+    """Response to a request."""
+    with Peer(server.address) as peer:
+        peer.socket.sendall(data)
+        return peer.read_response()
+
+
+def get(path: str, host: str = "127.0.0.1", method: str = "GET") -> bytes:
+    """Request of plain HTTP."""
+    return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+
+
+# Construction.
+
+make_any: Any = WebSocketServer
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "sentence"),
+    [
+        ({"pingg_interval": 1}, TypeError, "pingg_interval"),
+        ({"ping_interval": "1"}, TypeError, "ping_interval must be a number"),
+        ({"ping_interval": 0}, ValueError, "ping_interval must be positive"),
+        ({"close_timeout": float("inf")}, ValueError, "close_timeout"),
+        ({"max_size": 1.5}, TypeError, "max_size must be an int"),
+        ({"max_size": -1}, ValueError, "max_size"),
+        ({"max_size": True}, TypeError, "max_size"),
+        ({"write_limit": None}, TypeError, "write_limit"),
+        ({"slow_client": "kill"}, ValueError, "slow_client is one of close"),
+        ({"callback_errors": None}, ValueError, "callback_errors"),
+        ({"ssl": True}, TypeError, "ssl must be a SSLContext"),
+        ({"sock": 3}, TypeError, "sock"),
+        ({"unix": 3}, TypeError, "unix must be a path"),
+        ({"http": "/no/such/folder"}, ValueError, "http must be a folder"),
+        ({"compression": "gzip"}, ValueError, "compression is 'deflate'"),
+        ({"process_request": 1}, TypeError, "process_request must be callable"),
+        ({"select_subprotocol": 1}, TypeError, "select_subprotocol"),
+        ({"subprotocols": "chat"}, TypeError, "subprotocols must be a sequence"),
+        ({"subprotocols": ["a b"]}, ValueError, "subprotocols must be tokens"),
+        ({"origins": "https://a.example"}, TypeError, "origins"),
+        ({"hosts": "a.example"}, TypeError, "hosts"),
+        ({"logger": "websock"}, TypeError, "logger must be a Logger"),
+        ({"on_error": 1}, TypeError, "on_error must be callable"),
+        ({"port": "80"}, TypeError, "port must be an int"),
+        ({"port": 70000}, ValueError, "port must be from 0 to 65535"),
+        ({"ip": 1}, TypeError, "host must be a str"),
+    ],
+)
+def test_wrong_option_is_named_at_construction(
+    options: dict[str, Any], kind: type[Exception], sentence: str
+) -> None:
+    """Not at the first connection, in some thread."""
+    with pytest.raises(kind, match=sentence):
+        make_any(**{"ip": "127.0.0.1", "port": 0} | options)
+
+
+def test_sock_and_unix_exclude_each_other() -> None:
+    """There is one place to listen at."""
+    import socket
+
+    with socket.socket() as sock, pytest.raises(ValueError, match="exclude"):
+        WebSocketServer(sock=sock, unix="x")
+
+
+# Requests.
+
+
+def test_process_request_may_answer_or_go_on(recorder: Recorder) -> None:
+    """For plain requests and for WebSockets; headers of its own go into the 101."""
+    seen: list[tuple[str, str]] = []
+
+    def process_request(client: Client, request: Request) -> Response | None:
+        seen.append((request.path, threading.current_thread().name))
+        if request.path == "/page":
+            return Response(200, {"Content-Type": "text/plain"}, "a page")
+        if request.path == "/secret":
+            return client.respond(401, "who are you?\n")
+        if request.path == "/raise":
+            raise InvalidRequest("not like this")
+        if request.path == "/wrong":
+            return "text"  # type: ignore[return-value]
+        client.response_headers["Set-Cookie"] = "session=1; HttpOnly"
+        client.username = request.cookies.get("user")
+        return None
+
+    server = make_server(recorder, process_request=process_request)
+    with running(server):
+        status, head, body = ask(server, get("/page"))
+        assert (status, body) == (200, b"a page")
+        assert "Connection: close" in head
+        assert "\r\nDate: " in head
+        assert ask(server, get("/page", method="HEAD"))[2] == b""
+        for path, expected in (("/secret", 401), ("/raise", 400), ("/wrong", 500)):
+            for data in (get(path), Peer.request(path)):
+                assert ask(server, data)[0] == expected
+        assert ask(server, get("/other"))[0] == 426
+        with Peer(server.address) as peer:
+            peer.socket.sendall(Peer.request("/ws?x=1", Cookie="user=Ada"))
+            assert "Set-Cookie: session=1; HttpOnly" in peer.read_head()
+            client = recorder.opened.get(timeout=DEADLINE)
+            assert client.username == "Ada"
+            assert client.request.path == "/ws"
+            assert client.request.query == "x=1"
+            assert seen[-1] == ("/ws", client.name)
+    assert recorder.opened.empty()
+
+
+def test_process_request_that_raises_gives_500(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The peer isn't told what; ``on_error`` and the log are."""
+
+    def process_request(client: Client, request: Request) -> None:
+        raise ZeroDivisionError("secret")
+
+    server = make_server(recorder, process_request=process_request)
+    with running(server), caplog.at_level(logging.INFO, "websock"):
+        for data in (get("/"), Peer.request("/")):
+            status, _, body = ask(server, data)
+            assert status == 500
+            assert b"secret" not in body
+            error = recorder.errors.get(timeout=DEADLINE)
+            assert isinstance(error, ZeroDivisionError)
+            assert isinstance(error.client, Client)  # type: ignore[attr-defined]
+    assert caplog.text.count("Traceback") == 2
+
+
+def test_subprotocol_is_the_first_of_the_client(recorder: Recorder) -> None:
+    """Of those that the server lists (1.9)."""
+    server = make_server(recorder, subprotocols=["b", "a"])
+    with running(server), Peer(server.address) as peer:
+        peer.socket.sendall(Peer.request(Sec_WebSocket_Protocol="x, a, b"))
+        assert "Sec-WebSocket-Protocol: a\r\n" in peer.read_head() + "\r\n"
+        assert recorder.opened.get(timeout=DEADLINE).subprotocol == "a"
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"), [("b", "b"), (None, None), ("nonsense", None), (1, None)]
+)
+def test_select_subprotocol_chooses(
+    recorder: Recorder, choice: Any, expected: str | None
+) -> None:
+    """Among what was offered; anything else is an error of the application."""
+
+    def select(client: Client, offered: list[str]) -> str | None:
+        assert offered == ["a", "b"]
+        if choice == 1:
+            raise RuntimeError("no idea")
+        return choice  # type: ignore[no-any-return]
+
+    server = make_server(recorder, select_subprotocol=select)
+    with running(server), Peer(server.address) as peer:
+        peer.socket.sendall(Peer.request(Sec_WebSocket_Protocol="a, b"))
+        head = peer.read_head()
+        assert peer.status == 101
+        assert ("Sec-WebSocket-Protocol: b" in head) == (expected == "b")
+        assert recorder.opened.get(timeout=DEADLINE).subprotocol == expected
+        assert recorder.errors.qsize() == (choice in ("nonsense", 1))
+
+
+def test_files_and_health_are_served_on_the_same_port(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    """``http=`` names the folder; what isn't there is 404."""
+    (tmp_path / "index.html").write_text("<title>page</title>")
+    server = make_server(recorder, http=tmp_path)
+    with running(server):
+        status, head, body = ask(server, get("/"))
+        assert (status, body) == (200, b"<title>page</title>")
+        assert "Content-Type: text/html; charset=utf-8" in head
+        etag = re.search(r'ETag: ("[^"]+")', head)
+        assert etag is not None
+        again = get("/").replace(
+            b"\r\n\r\n", f"\r\nIf-None-Match: {etag[1]}\r\n\r\n".encode()
+        )
+        assert ask(server, again)[0] == 304
+        assert ask(server, get("/", method="HEAD"))[2] == b""
+        assert ask(server, get("/no"))[0] == 404
+        assert ask(server, get("/../secret"))[0] in (400, 404)
+        assert ask(server, get("/healthz"))[::2] == (200, b"ok\n")
+        with Peer(server.address).open("/"):
+            pass
+
+
+def test_health_is_served_without_a_folder(recorder: Recorder) -> None:
+    """Load balancers need no more."""
+    with running(make_server(recorder)) as server:
+        assert ask(server, get("/healthz"))[0] == 200
+        assert ask(server, get("/"))[0] == 426
+
+
+@pytest.mark.parametrize(
+    ("origin", "options", "status"),
+    [
+        (None, {}, 101),
+        ("http://127.0.0.1:3000", {}, 101),
+        ("http://localhost", {}, 101),
+        ("https://evil.example", {}, 403),
+        ("null", {}, 403),
+        ("https://evil.example", {"origins": None}, 101),
+        ("https://a.example", {"origins": ["https://a.example"]}, 101),
+        ("https://b.example", {"origins": ["https://a.example"]}, 403),
+        ("https://b.example", {"origins": [re.compile(r"https://.\.example")]}, 101),
+        (None, {"origins": ["https://a.example"]}, 403),
+        (None, {"origins": ["https://a.example", None]}, 101),
+    ],
+)
+def test_origins(
+    recorder: Recorder, origin: str | None, options: Any, status: int
+) -> None:
+    """Pages of other sites are refused, and told which option to set (10.2)."""
+    with (
+        running(make_server(recorder, **options)) as server,
+        Peer(server.address) as peer,
+    ):
+        peer.socket.sendall(Peer.request(Origin=origin))
+        head = peer.read_head()
+        assert peer.status == status, head
+        if status == 403:
+            assert b"origins" in peer.read_to_end()
+            assert isinstance(recorder.errors.get(timeout=DEADLINE), HandshakeError)
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "status"),
+    [
+        ("localhost:80", {}, 101),
+        ("[::1]", {}, 101),
+        ("rebound.example", {}, 403),
+        ("rebound.example", {"hosts": ["rebound.example"]}, 101),
+        ("127.0.0.1", {"hosts": ["rebound.example"]}, 403),
+    ],
+)
+def test_hosts(recorder: Recorder, host: str, options: Any, status: int) -> None:
+    """A server on the loopback alone answers to its names alone (A17)."""
+    with (
+        running(make_server(recorder, **options)) as server,
+        Peer(server.address) as peer,
+    ):
+        peer.socket.sendall(Peer.request(Host=host))
+        peer.read_head()
+        assert peer.status == status
+        if status == 403:
+            assert b"hosts" in peer.read_to_end()
+
+
+def test_hosts_are_any_when_others_can_connect(recorder: Recorder) -> None:
+    """A server on all addresses doesn't know its names."""
+    server = WebSocketServer("0.0.0.0", 0, **recorder.callbacks())
+    with running(server), Peer(("127.0.0.1", server.address[1])) as peer:
+        peer.socket.sendall(Peer.request(Host="anything.example"))
+        peer.read_head()
+        assert peer.status == 101
+
+
+# Limits.
+
+
+def test_number_of_connections_is_limited(recorder: Recorder) -> None:
+    """In all, and per address; those who leave make room."""
+    for option, status in (
+        ("max_connections", 503),
+        ("max_connections_per_ip", 429),
+    ):
+        server = make_server(recorder, **{option: 2})
+        with (
+            running(server),
+            Peer(server.address).open(),
+            Peer(server.address).open() as second,
+        ):
+            code, head, _ = ask(server, Peer.request())
+            assert code == status
+            assert "Retry-After: " in head
+            second.send_close()
+            assert second.closes(1000)
+            second.socket.close()
+
+            def has_room(server: WebSocketServer = server) -> bool:
+                return ask_status(server) == 101
+
+            assert wait_until(has_room)
+
+
+def ask_status(server: WebSocketServer) -> int:
+    """Status of an opening handshake, which is closed properly if it succeeds."""
+    with Peer(server.address) as peer:
+        peer.socket.sendall(Peer.request())
+        peer.read_head()
+        if peer.status == 101:
+            peer.send_close()
+            peer.read_to_end()
+        return peer.status
+
+
+def test_message_over_the_limit_gets_1009(recorder: Recorder) -> None:
+    """By its header alone."""
+    with (
+        running(make_server(recorder, max_size=10)) as server,
+        Peer(server.address).open() as peer,
+    ):
+        peer.send(b"x" * 10)
+        assert recorder.received.get(timeout=DEADLINE)[1] == b"x" * 10
+        peer.socket.sendall(b"\x82\x8b")
+        assert peer.closes(1009)
+        assert recorder.closed.get(timeout=DEADLINE)[1] == 1009
+
+
+def test_request_that_does_not_come_is_dropped(recorder: Recorder) -> None:
+    """A silent peer without a word, half a request with 408."""
+    with (
+        running(make_server(recorder, open_timeout=0.2)) as server,
+        Peer(server.address) as silent,
+        Peer(server.address) as half,
+    ):
+        half.socket.sendall(b"GET / HTTP/1.1\r\n")
+        assert half.read_response()[0] == 408
+        assert silent.read_to_end() == b""
+
+
+# Keepalive.
+
+
+def test_silent_peer_gets_pings_and_is_dropped(recorder: Recorder) -> None:
+    """After ``ping_interval`` and ``ping_timeout`` (5.5.2)."""
+    server = make_server(recorder, ping_interval=0.1, ping_timeout=0.2)
+    with running(server), Peer(server.address).open() as peer:
+        assert peer.read_frame().opcode == Opcode.PING
+        assert recorder.closed.get(timeout=DEADLINE)[1] == 1006
+        assert peer.read_to_end() == b""
+
+
+def test_peer_that_answers_lives(recorder: Recorder) -> None:
+    """A Pong with the right payload; its latency is known."""
+    server = make_server(recorder, ping_interval=0.05, ping_timeout=5)
+    with running(server), Peer(server.address).open() as peer:
+        client = recorder.opened.get(timeout=DEADLINE)
+        payloads = set()
+        for _ in range(4):
+            ping = peer.read_frame()
+            ping.opcode = Opcode.PONG
+            payloads.add(ping.payload)
+            peer.send_frame(ping)
+        assert wait_until(lambda: client.latency is not None)
+        assert len(payloads) == 4
+        peer.send("x")
+        assert recorder.received.get(timeout=DEADLINE)[1] == "x"
+
+
+def test_wrong_pongs_are_no_sign_of_life(recorder: Recorder) -> None:
+    """Only the answer to our Ping is (E4)."""
+    server = make_server(recorder, ping_interval=0.1, ping_timeout=0.3)
+    with running(server), Peer(server.address).open() as peer:
+        peer.read_frame()
+        try:
+            while recorder.closed.empty():
+                peer.send_frame(Frame(Opcode.PONG, b"wrong"))
+        except OSError:
+            pass
+        assert recorder.closed.get(timeout=DEADLINE)[1] == 1006
+
+
+def test_peer_lives_while_its_callback_is_long(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its Pongs wait unread, and so does its next message."""
+    looks = threading.Semaphore(0)
+    has_unread_data = Client.has_unread_data
+
+    def look(client: Client) -> bool:
+        looks.release()
+        return has_unread_data(client)
+
+    monkeypatch.setattr(Client, "has_unread_data", look)
+    server = make_server(recorder, ping_interval=0.05, ping_timeout=0.05)
+    release = threading.Event()
+    server.on_data_receive = lambda client, data: (
+        release.wait(DEADLINE) if data == "long" else client.send("short")
+    )
+    with running(server), Peer(server.address).open() as peer:
+        peer.send("long")
+        ping = peer.read_frame()
+        peer.send_frame(Frame(Opcode.PONG, ping.payload))
+        for _ in range(4):
+            assert looks.acquire(timeout=DEADLINE)
+        assert recorder.closed.empty()
+        peer.send("next")
+        release.set()
+        while (frame := peer.read_frame()).opcode == Opcode.PING:
+            peer.send_frame(Frame(Opcode.PONG, frame.payload))
+        assert frame.payload == b"short"
+
+
+def test_peer_that_is_gone_is_noticed_during_a_long_callback(
+    recorder: Recorder,
+) -> None:
+    """There is nothing unread of it: it doesn't answer."""
+    server = make_server(recorder, ping_interval=0.05, ping_timeout=0.05)
+    gone = threading.Event()
+
+    def hang(client: Client, data: str | bytes) -> None:
+        while client.state is State.OPEN:
+            gone.wait(0.01)
+        gone.set()
+
+    server.on_data_receive = hang
+    with running(server), Peer(server.address).open() as peer:
+        peer.send("long")
+        assert gone.wait(DEADLINE)
+        assert recorder.closed.get(timeout=DEADLINE)[1] == 1006
+
+
+# Callbacks.
+
+
+@pytest.mark.parametrize("policy", ["close", "continue"])
+def test_callback_that_raises(
+    recorder: Recorder, policy: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``on_error`` and the log hear of it; the option decides about the client."""
+
+    def fail(client: Client, data: str | bytes) -> None:
+        if data == "fail":
+            raise ZeroDivisionError("oops")
+        client.send(data)
+
+    server = make_server(recorder, callback_errors=policy)
+    server.on_data_receive = fail
+    with running(server), Peer(server.address).open() as peer:
+        client = recorder.opened.get(timeout=DEADLINE)
+        peer.send("fail")
+        error = recorder.errors.get(timeout=DEADLINE)
+        assert isinstance(error, ZeroDivisionError)
+        assert error.client is client  # type: ignore[attr-defined]
+        if policy == "close":
+            assert peer.closes(1011)
+            assert recorder.closed.get(timeout=DEADLINE)[1] == 1011
+        else:
+            peer.send("on")
+            assert peer.receive() == "on"
+    assert "ZeroDivisionError: oops" in caplog.text
+
+
+def test_on_error_that_raises_harms_nobody(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its exception is logged, and that's it."""
+
+    def fail(*args: object) -> None:
+        raise RuntimeError("again")
+
+    server = make_server(recorder, callback_errors="continue")
+    server.on_error = fail
+    server.on_data_receive = fail
+    server.add_callback("on_data_receive", lambda client, data: client.send(data))
+    with running(server), Peer(server.address).open() as peer:
+        peer.send("x")
+        assert peer.receive() == "x"
+        assert ask(server, get("/"))[0] == 426
+    assert "exception in on_error" in caplog.text
+
+
+def test_flood_of_exceptions_is_counted(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk helps nobody."""
+
+    def fail(client: Client, data: str | bytes) -> None:
+        client.send("sent")
+        raise RuntimeError("again")
+
+    server = make_server(recorder, callback_errors="continue")
+    server.on_data_receive = fail
+    with running(server), Peer(server.address).open() as peer:
+        for _ in range(100):
+            peer.send("x")
+        for _ in range(100):
+            assert peer.receive() == "sent"
+        assert wait_until(lambda: recorder.errors.qsize() == 100)
+    assert caplog.text.count("Traceback") == 20
+    assert "counted only" in caplog.text
+
+
+def test_losing_another_client_does_not_close_this_one(recorder: Recorder) -> None:
+    """A callback that sends to somebody who has gone is not to blame."""
+    server = make_server(recorder)
+    with running(server), Peer(server.address).open() as peer:
+        with Peer(server.address).open() as gone:
+            clients = [recorder.opened.get(timeout=DEADLINE) for _ in range(2)]
+            other = next(c for c in clients if c.address == gone.socket.getsockname())
+            gone.send_close()
+            assert gone.closes(1000)
+        recorder.closed.get(timeout=DEADLINE)
+        server.on_data_receive = lambda client, data: (
+            other.send("x") if data == "to other" else client.send(data)
+        )
+        peer.send("to other")
+        assert isinstance(recorder.errors.get(timeout=DEADLINE), ConnectionClosed)
+        peer.send("still here")
+        assert peer.receive() == "still here"
+
+
+def test_callbacks_are_added_and_removed(recorder: Recorder) -> None:
+    """They run in order; a removed one isn't called any more."""
+    calls: list[str] = []
+    server = WebSocketServer("127.0.0.1", 0)
+
+    def first(*args: object) -> None:
+        calls.append("first")
+
+    def second(*args: object) -> None:
+        calls.append("second")
+
+    server.add_callback("on_data_receive", first)
+    server.add_callback("on_data_receive", second)
+    server.add_callback("on_data_receive", lambda client, data: client.send(data))
+    with running(server), Peer(server.address).open() as peer:
+        peer.send("x")
+        assert peer.receive() == "x"
+        server.remove_callback("on_data_receive", first)
+        peer.send("y")
+        assert peer.receive() == "y"
+    assert calls == ["first", "second", "second"]
+    with pytest.raises(ValueError, match="no event 'on_dat'"):
+        server.add_callback("on_dat", first)
+    with pytest.raises(ValueError, match="isn't a callback"):
+        server.remove_callback("on_data_receive", first)
+
+
+def test_system_exit_in_a_callback_ends_nothing(recorder: Recorder) -> None:
+    """It's an exception like others there."""
+    server = make_server(recorder, callback_errors="continue")
+    server.on_data_receive = lambda client, data: exec("raise SystemExit")
+    with running(server), Peer(server.address).open() as peer:
+        peer.send("x")
+        assert isinstance(recorder.errors.get(timeout=DEADLINE), SystemExit)
+        server.on_data_receive = lambda client, data: client.send(data)
+        peer.send("x")
+        assert peer.receive() == "x"
+
+
+# Receiving in threads.
+
+
+def test_recv_from_another_thread(recorder: Recorder) -> None:
+    """Messages go to whoever waits, and wait for the next one (E5)."""
+    server = WebSocketServer("127.0.0.1", 0, on_connection_open=recorder.opened.put)
+    with running(server), Peer(server.address).open() as peer:
+        client = recorder.opened.get(timeout=DEADLINE)
+        with pytest.raises(TimeoutError):
+            client.recv(0.01)
+        for number in range(100):
+            peer.send(str(number))
+        assert [client.recv(DEADLINE) for _ in range(100)] == [
+            str(number) for number in range(100)
+        ]
+        peer.send_close(1000)
+        with pytest.raises(ConnectionClosed):
+            client.recv(DEADLINE)
+        with pytest.raises(ConnectionClosed):
+            server.recv(client, 1)
+
+
+def test_recv_in_a_callback_times_out(recorder: Recorder) -> None:
+    """And is told of the end."""
+    results: list[object] = []
+
+    def talk(client: Client) -> None:
+        for timeout in (0.01, DEADLINE, DEADLINE):
+            try:
+                results.append(client.recv(timeout))
+            except (TimeoutError, ConnectionClosed) as error:
+                results.append(type(error))
+                client.send("next")
+
+    server = make_server(recorder)
+    server.on_connection_open = talk
+    with running(server), Peer(server.address).open() as peer:
+        assert peer.receive() == "next"
+        peer.send("hello")
+        peer.send_close(4000)
+        assert peer.receive() == "next"
+        assert peer.closes(4000)
+        assert wait_until(lambda: len(results) == 3)
+    assert results == [TimeoutError, "hello", ConnectionClosed]
+
+
+# The log.
+
+
+def test_log_has_one_line_per_connection_and_no_secrets(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Path without query, no message, no reason, no control characters (E15)."""
+    with (
+        caplog.at_level(logging.INFO, "websock"),
+        running(make_server(recorder)) as server,
+    ):
+        with Peer(server.address).open("/path?token=hunter2") as peer:
+            peer.send("private")
+            recorder.received.get(timeout=DEADLINE)
+            peer.send_close(4000, "hunter2")
+            assert peer.closes(4000)
+        with Peer(server.address).open("/fault") as peer:
+            peer.socket.sendall(b"\x83\x80")
+            assert peer.closes(1002)
+        assert wait_until(lambda: caplog.text.count("GET") == 2)
+    access = [r.getMessage() for r in caplog.records if r.name == "websock.access"]
+    assert re.fullmatch(
+        r"127\.0\.0\.1:\d+ GET /path 101 \d+\.\d{3} s closed with 4000", access[0]
+    )
+    assert access[1].endswith("closed with 1002 (reserved opcode 3)")
+    server_lines = [
+        r.getMessage() for r in caplog.records if r.name == "websock.server"
+    ]
+    assert server_lines[0].startswith("listening on 127.0.0.1:")
+    assert server_lines[-1] == "stopped"
+    assert "hunter2" not in caplog.text
+    assert "private" not in caplog.text
+
+
+def test_frames_are_logged_at_debug(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For those who look for a fault."""
+    with (
+        caplog.at_level(logging.DEBUG, "websock"),
+        running(make_server(recorder)) as server,
+        Peer(server.address).open() as peer,
+    ):
+        peer.send("question")
+        client = recorder.received.get(timeout=DEADLINE)[0]
+        client.send("answer")
+        peer.receive()
+    assert "question" in caplog.text
+    assert "answer" in caplog.text
