@@ -169,5 +169,6 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> App:
     )
     # It is analysed with the rest.
     shutil.copy(Path(__file__).with_name("echo_client.dart"), folder / "bin")
+    (folder / "build").mkdir()
     subprocess.run([DART, "config", folder, "phone_book"], check=True, timeout=30)
     return App(folder)
