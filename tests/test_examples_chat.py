@@ -141,6 +141,7 @@ def test_stranger_comes_and_goes_unnoticed(world: World) -> None:
 
     assert answer == stranger.heard == error("name", "Please choose a name first.")
     assert [m["text"] for m in bob.heard[len(before) :]] == ["Who's there?", "indeed"]
+    assert not world.room._strangers
 
 
 def test_public_message_reaches_everybody_and_the_bot_answers(world: World) -> None:

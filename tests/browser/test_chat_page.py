@@ -321,8 +321,8 @@ def test_phone_needs_no_sideways_scrolling(
 ) -> None:
     """Long words break, the fields don't make the phone zoom, fingers find buttons."""
     ada = enter("A" * 32, width, height)
-    say(ada, "w" * 300)
-    say(ada, "@Bot " + "w" * 300)
+    say(ada, "w" * 120)
+    say(ada, "@Bot " + "w" * 120)
     ada.wait("document.querySelectorAll('.message.is-private').length === 2")
 
     sizes = ada.evaluate(
