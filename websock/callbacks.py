@@ -179,7 +179,8 @@ class Callbacks:
         """
         lost_peer = isinstance(error, ConnectionClosed | SendTimeout)
         if lost_peer:
-            self._logger.info("%s: %s: %s", client, what, error)
+            # Not its sentence, which may have the peer's words in it.
+            self._logger.info("%s: %s: %s", client, what, type(error).__name__)
         else:
             self._log_traceback(error, client, what)
         self.notify(error, client)

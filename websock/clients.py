@@ -96,7 +96,6 @@ class Client(Connection):
 
     __slots__ = (
         "_data",
-        "_groups",
         "_host",
         "_inbox",
         "_inbox_ready",
@@ -174,11 +173,6 @@ class Client(Connection):
                 if self._data is None:
                     self._data = {}
         return self._data
-
-    @property
-    def groups(self) -> frozenset[str]:
-        """Names of the groups that it is in."""
-        return frozenset()
 
     @property
     def address(self) -> Any:
@@ -281,12 +275,19 @@ class Client(Connection):
 
     def run(self) -> None:
         """Be the client's thread: handshake, callbacks, end."""
-        callbacks = self._host.callbacks
-        if not self._open():
+        try:
+            opened = self._open()
+        except Exception as error:
+            # The hooks are the application's; so is what they put into the 101.
+            self._host.callbacks.report(error, self, "process_request")
+            self.send_response(self.respond(500, "internal error\n"))
+            return
+        if not opened:
             return
         try:
             self.start_reading()
             self._host.client_opened(self)
+            callbacks = self._host.callbacks
             if self._guard(callbacks.run("on_connection_open", self, self)):
                 self._read_all()
         finally:
@@ -294,7 +295,6 @@ class Client(Connection):
 
     def _open(self) -> bool:
         """Accept or refuse the request; return whether it was accepted."""
-        assert self.request is not None
         try:
             response = self.answer_request()
             if response is None:
@@ -302,8 +302,8 @@ class Client(Connection):
                 return True
         except HandshakeError as error:
             self.refuse(error)
-            return False
-        self.send_response(response)
+        else:
+            self.send_response(response)
         return False
 
     def answer_request(self) -> Response | None:

@@ -36,6 +36,10 @@ MAX_PINGS: Final = 16
 """Pings that wait for their Pongs; when there are more, the oldest is forgotten."""
 
 
+DRAIN_READS: Final = 4
+"""Reads in a row from a connection that is drained, before others have their turn."""
+
+
 class Keeper(Protocol):
     """What a connection needs somebody else for; called from any thread.
 
@@ -464,9 +468,17 @@ class Connection:
             self._finish_when_flushed = True
         self.flush()
 
-    def drain(self) -> None:
-        """Take what arrives after the reader has left, until nothing is there."""
-        while not self._peer_ended:
+    def drain(self) -> bool:
+        """Take what arrives after the reader has left; never much at once.
+
+        Returns:
+            Whether there may be more right now: a peer that goes on sending must
+            not keep the keeper's thread to itself.
+
+        """
+        for _ in range(DRAIN_READS):
+            if self._peer_ended:
+                return False
             try:
                 data = self._transport.read_nowait()
             except OSError:
@@ -474,12 +486,13 @@ class Connection:
                     self._lose()
                 data = b""
             if data is None and self._protocol.state is not State.CLOSED:
-                return
+                return False
             self._peer_ended = not data
             if data and self._protocol.close_sent and not self._protocol.close_rcvd:
                 for event in self._protocol.receive_data(data):
                     if isinstance(event, Close):
                         self.mark_close_rcvd(event)
+        return not self._peer_ended
 
     def is_over(self) -> bool:
         """Whether there is nothing more to drain, nor to flush."""

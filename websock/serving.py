@@ -380,7 +380,10 @@ class Serving:
         self._drain(client)
 
     def _drain(self, client: Client) -> None:
-        client.drain()
+        if client not in self._connections:
+            return
+        if client.drain():
+            self._loop.call_soon(functools.partial(self._drain, client))
         self._release_if_over(client)
 
     def _release_if_over(self, client: Client) -> None:

@@ -673,3 +673,40 @@ def test_frames_are_logged_at_debug(
         peer.receive()
     assert "question" in caplog.text
     assert "answer" in caplog.text
+
+
+def test_header_of_the_handshake_cannot_be_replaced(recorder: Recorder) -> None:
+    """The application's mistake gives 500, not a broken 101."""
+
+    def process_request(client: Client, request: Request) -> None:
+        client.response_headers["Sec-WebSocket-Accept"] = "x"
+
+    server = make_server(recorder, process_request=process_request)
+    with running(server):
+        assert ask(server, Peer.request())[0] == 500
+        assert isinstance(recorder.errors.get(timeout=DEADLINE), ValueError)
+
+
+def test_flood_behind_a_refusal_delays_nobody(recorder: Recorder) -> None:
+    """The refusal arrives, and the main thread has time for others."""
+    with running(make_server(recorder)) as server, Peer(server.address) as flooder:
+        flooder.socket.sendall(get("/"))
+        stop = threading.Event()
+
+        def flood() -> None:
+            try:
+                while not stop.is_set():
+                    flooder.socket.sendall(b"x" * 65536)
+            except OSError:
+                pass
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        try:
+            assert flooder.read_head().startswith("HTTP/1.1 426")
+            for _ in range(20):
+                assert ask_status(server) == 101
+        finally:
+            stop.set()
+            flooder.reset()
+            thread.join(DEADLINE)
