@@ -2,7 +2,7 @@
 
 The name of the module is that of websock 1.0.4, whose programs import it.
 
-Layer: application. May import: http, and the public names of the shells.
+Layer: application. May import: the core, http, server, settings.
 """
 
 from __future__ import annotations

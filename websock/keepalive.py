@@ -1,6 +1,6 @@
 """Keepalive: Pings for silent peers, and the end of those that are gone (5.5.2).
 
-Layer: shells. May import: exceptions, loop, connection.
+Layer: shells. May import: the core, loop, connection.
 """
 
 from __future__ import annotations

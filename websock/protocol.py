@@ -6,8 +6,7 @@ half must be used by one thread at a time, and the two may be used at the same
 time: reading never answers by itself. :meth:`Protocol.respond` makes the answer
 that RFC 6455 demands, when the caller is ready for it.
 
-Layer: core. May import: closing, exceptions, extensions, frames, handshake,
-headers, lifecycle, messages.
+Layer: core. May import: the core.
 """
 
 from __future__ import annotations

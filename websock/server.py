@@ -3,7 +3,7 @@
 :class:`Server` owns the loop of the main thread, decides who is let in, keeps
 the table of clients, and ends everything by its deadline.
 
-Layer: shells. May import: the core and every other shell.
+Layer: shells. May import: the core, shells.
 """
 
 from __future__ import annotations
