@@ -15,9 +15,9 @@ from typing import Final
 
 import pytest
 
-from .tools import ROOT
+import websock
 
-PACKAGE: Final = ROOT / "websock"
+PACKAGE: Final = Path(websock.__file__).parent
 
 STOREYS: Final = {
     "core": [

@@ -8,16 +8,18 @@ here=$(dirname "$0")
 
 # Program, and the Debian package that has it.
 programs='
-chromium       chromium
-firefox-esr    firefox-esr
-node           nodejs
-npm            npm
-openssl        openssl
-gcc            gcc
-docker         docker.io
-docker-compose docker-compose
-debootstrap    debootstrap
-mmdebstrap     mmdebstrap
+chromium        chromium
+firefox-esr     firefox-esr
+node            nodejs
+npm             npm
+openssl         openssl
+gcc             gcc
+nginx           nginx-light
+systemd-analyze systemd
+docker          docker.io
+docker-compose  docker-compose
+debootstrap     debootstrap
+mmdebstrap      mmdebstrap
 '
 
 missing() {

@@ -12,7 +12,7 @@ def check_request(client: Client, request: Request) -> Response | None:
     if request.headers.get("Authorization") is None:
         return Response(401, headers={"WWW-Authenticate": "Bearer"}, body=b"who?")
     if "room" not in request.query:
-        return client.respond_with(404, "which room?")
+        return client.respond(404, "which room?")
     client.response_headers["Set-Cookie"] = "seen=1"
     client.username = request.cookies.get("user")
     return None
