@@ -15,6 +15,7 @@ version = release = "2.0"
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "docstrings",
     "error_table",
     "import_order",
     "option_table",

@@ -27,10 +27,10 @@ def as_literals(text: str) -> str:
 def show_default(value: object, unit: str) -> str:
     """Write a default as people do."""
     if isinstance(value, int) and value >= 2**20 and unit == "bytes":
-        return f"``2**{value.bit_length() - 1}`` ({value // 2**20} MiB)"
+        return f"{value // 2**20} MiB (``2**{value.bit_length() - 1}`` bytes)"
     if isinstance(value, float):
-        return f"``{value:g}``"
-    return f"``{value!r}``"
+        return f"``{value:g}`` {unit}"
+    return f"``{value!r}`` {unit if value is not None else ''}".rstrip()
 
 
 def rows() -> Iterator[str]:
@@ -42,8 +42,8 @@ def rows() -> Iterator[str]:
         yield ""
         yield f"       ``{field.name}``"
         yield f"     - {default}"
-        yield f"     - {told['unit'] or '–'}"
-        yield f"     - {as_literals(told['doc'])}"
+        unit = told["unit"] if field.default is None else ""
+        yield f"     - {as_literals(told['doc'])}{unit and f' Unit: {unit}.'}"
         yield ""
         yield f"       *{as_literals(told['reason']).replace('``', '')}*"
 
@@ -56,11 +56,10 @@ class OptionTable(SphinxDirective):
         lines = [
             ".. list-table::",
             "   :header-rows: 1",
-            "   :widths: 22 13 11 54",
+            "   :widths: 20 18 62",
             "",
             "   * - Option",
             "     - Default",
-            "     - Unit",
             "     - What it means, *and why this default*",
             *rows(),
         ]

@@ -28,9 +28,6 @@ ALIASES = {
 }
 """Names that docstrings and signatures use, and what the reference calls them."""
 
-hidden: dict[str, list[str]] = {}
-"""Docstrings that Napoleon must not see."""
-
 
 def page_of_builtin(name: str) -> str:
     """Page that documents a name of :mod:`builtins`."""
@@ -86,27 +83,7 @@ def resolve(
     return nodes.reference("", "", content, refuri=address, internal=False)
 
 
-def hide(
-    app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]
-) -> None:
-    """Keep Napoleon from taking a sentence with a colon for type and description."""
-    if what in ("attribute", "data", "property") and lines and ": " in lines[0]:
-        hidden[name] = lines[:]
-        lines.clear()
-
-
-def show(
-    app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]
-) -> None:
-    """Put back what was hidden."""
-    if name in hidden:
-        lines[:] = hidden.pop(name)
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
     app.connect("missing-reference", resolve)
-    # Before and after Napoleon, whose priority is 500.
-    app.connect("autodoc-process-docstring", hide, priority=400)
-    app.connect("autodoc-process-docstring", show, priority=600)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
