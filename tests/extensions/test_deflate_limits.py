@@ -56,6 +56,7 @@ def test_a_bomb_is_refused_at_the_limit(bomb: bytes, peak: Callable[[], int]) ->
     with pytest.raises(MessageTooBig) as caught:
         receive(end, bomb, MEGABYTE)
 
+    assert end._decompressor is None
     assert caught.value.close_code == 1009
     assert caught.value.limit == MEGABYTE
     assert caught.value.size == MEGABYTE + 1

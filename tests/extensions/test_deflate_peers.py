@@ -66,9 +66,10 @@ def test_shared_frames_refer_to_nothing_before_them(bits: int) -> None:
 
     for message in (TEXT * 9, DOCUMENT, TEXT * 9):
         sender.encode(Frame(Opcode.TEXT, message))
-        for encode in (sender.encode_shared, sender.encode):
-            sender.forget()
-            frame = encode(Frame(Opcode.TEXT, message))
+        shared = sender.encode_shared(Frame(Opcode.TEXT, message))
+        sender.forget()
+        following = sender.encode(Frame(Opcode.TEXT, message))
+        for frame in (shared, following):
             assert Inflater().inflate(frame.payload) == message
             assert inflater.inflate(frame.payload) == message
 

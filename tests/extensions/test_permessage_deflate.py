@@ -438,6 +438,19 @@ def test_a_message_that_is_cut_off_is_refused(
             receive(end, payload[:cut])
 
 
+@pytest.mark.parametrize("payload", ["f348cdc9c907", "022c"])
+def test_a_block_that_only_seems_to_end_is_refused(payload: str) -> None:
+    """A last block cut off in its last code, and one that gives a byte more."""
+    data = bytes.fromhex(payload)
+
+    with pytest.raises(InvalidPayload):
+        receive(extension(), data)
+    end = extension()
+    end.decode(Frame(Opcode.TEXT, data, fin=False, rsv1=True), max_size=100)
+    with pytest.raises(InvalidPayload):
+        end.decode(Frame(Opcode.CONTINUATION, b""), max_size=100)
+
+
 def test_a_reference_beyond_the_first_message_is_refused() -> None:
     """There is nothing before it that a distance could reach (7.2.2)."""
     with pytest.raises(InvalidPayload, match="too far back"):
@@ -542,11 +555,14 @@ def test_what_is_below_the_threshold_goes_out_plain() -> None:
 
 
 def test_an_empty_message_goes_out_plain() -> None:
-    """Nothing is shorter."""
+    """Nothing is shorter; the history of the connection stays."""
+    end = extension()
     frame = Frame(Opcode.TEXT, b"")
+    end.encode(Frame(Opcode.TEXT, TEXT))
 
-    assert extension().encode(frame) is frame
-    assert extension().encode_shared(frame) is frame
+    assert end.encode(frame) is frame
+    assert end.encode_shared(frame) is frame
+    assert len(end.encode(Frame(Opcode.TEXT, TEXT)).payload) < 10
 
 
 @pytest.mark.parametrize("takeover", SWITCHES)
@@ -565,8 +581,8 @@ def test_what_does_not_shrink_goes_out_plain(takeover: bool, level: int) -> None
 
 
 @pytest.mark.parametrize("takeover", SWITCHES)
-def test_the_first_fragment_decides(takeover: bool) -> None:
-    """Its message is compressed whatever its length; each fragment can be read."""
+def test_messages_in_fragments_are_always_compressed(takeover: bool) -> None:
+    """How long they get, the first fragment doesn't tell; each one can be read."""
     sender = extension(PerMessageDeflate(threshold=10_000), encode=takeover)
     receiver = extension(decode=takeover)
 
@@ -579,17 +595,6 @@ def test_the_first_fragment_decides(takeover: bool) -> None:
         whole = Frame(Opcode.TEXT, TEXT)
         assert sender.encode(whole) is whole
         assert receiver.decode(whole, max_size=60) is whole
-
-
-def test_continuations_of_a_plain_message_stay_plain() -> None:
-    """A whole message ends what the last fragmented one decided."""
-    sender = extension(PerMessageDeflate(threshold=10_000))
-    for frame in fragments(TEXT, [10], Opcode.TEXT):
-        sender.encode(frame)
-
-    frame = Frame(Opcode.CONTINUATION, TEXT)
-
-    assert sender.encode(frame) is frame
 
 
 def test_no_memory_before_the_first_message() -> None:
@@ -608,8 +613,10 @@ def test_no_memory_between_messages_without_takeover() -> None:
     """Both contexts are given back at the end of each message, not before."""
     end = extension(encode=False, decode=False)
 
-    frames = [end.encode(frame) for frame in fragments(DOCUMENT, [100])]
-    assert end._compressor is None
+    frames = []
+    for frame in fragments(DOCUMENT, [100]):
+        frames.append(end.encode(frame))
+        assert (end._compressor is None) is frame.fin
     end.decode(frames[0], max_size=None)
     assert end._decompressor is not None
     end.decode(frames[1], max_size=None)
