@@ -19,17 +19,26 @@ README: Final = ROOT / "README.md"
 
 
 def commands(page: Path) -> list[str]:
-    """Commands of the console blocks of a page, each with its continuation lines."""
+    """Commands of a page, each with its continuation lines.
+
+    In a block of a console they come after a prompt; in one of ``sh`` there is
+    nothing else.
+    """
     found: list[str] = []
     for language, lines in blocks(page):
         if language not in ("console", "sh"):
             continue
         more = False
         for line in lines:
-            if more or line.startswith(("$ ", "# ")):
-                text = line.strip() if more else line[2:]
-                found[-1:] = [f"{found[-1]}\n{text}"] if more else [*found[-1:], text]
-                more = text.endswith("\\")
+            if more:
+                found[-1] += f"\n{line.strip()}"
+            elif language == "sh" and line.strip():
+                found.append(line.strip())
+            elif language == "console" and line.startswith(("$ ", "# ")):
+                found.append(line[2:])
+            else:
+                continue
+            more = line.endswith("\\")
     return found
 
 
