@@ -144,6 +144,7 @@ def test_docker_server(run: Run) -> None:
     assert "INFO:websock.access:" in server.output
 
 
+@pytest.mark.docker
 def test_docker_file() -> None:
     """The linter has nothing to say, and the health check is Python that compiles."""
     path = HOWTO / "docker" / "Dockerfile"

@@ -38,7 +38,7 @@ def leave(client, code, reason):
     with lock:
         name = names.pop(client, None)
     if name is not None:
-        how = "has left" if code in (1000, 1001) else "was lost"
+        how = "was lost" if code == 1006 else "has left"
         server.broadcast(f"{name} {how}.", exclude=[client])
 
 
