@@ -16,11 +16,13 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
-from playwright.sync_api import BrowserContext, Playwright
-from playwright.sync_api import Page as PlaywrightPage
 from websockets.sync.client import ClientConnection, connect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Playwright
+    from playwright.sync_api import Page as PlaywrightPage
 
 __all__ = ["Browser", "Chromium", "Firefox", "Page", "read_line"]
 

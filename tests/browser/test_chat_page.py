@@ -253,6 +253,7 @@ def test_page_comes_back_after_a_restart(enter: Open, chat: ChatServer) -> None:
 
     bob.wait(has(".is-private .text", "after"))
     assert bob.evaluate(texts("#status")) == ["Online"]
+    assert ada.evaluate(texts("#hint")) == [""]
     assert ada.evaluate(texts(".notice")).count("Connected again.") == 1
 
 
@@ -389,9 +390,12 @@ def test_log_follows_only_readers_at_its_end(enter: Open) -> None:
     ada.wait(visible("#latest"))
     assert ada.evaluate("document.getElementById('log').scrollTop") == 0
     ada.click("#latest")
-
     ada.wait(at_end)
     ada.wait("document.getElementById('latest').hidden")
+    for _ in range(3):
+        ada.press("Shift+Enter")
+
+    ada.wait(at_end)
 
 
 def test_other_window_takes_over(enter: Open, chat: ChatServer) -> None:

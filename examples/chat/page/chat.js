@@ -139,6 +139,7 @@ const handlers = {
     memory.set("name", name);
     for (const each of names) learn(each, revision, true);
     setStatus("online", "Online");
+    hint("");
     showPeople();
     if (back) {
       notice("Connected again.");
@@ -208,10 +209,11 @@ function hint(text) {
   $("hint").textContent = text;
 }
 
+let following = true; // whether the end of the log is in sight
+
 /** Adds a line to the log; the reader who looks at older ones is left alone. */
 function append(node, mine = false) {
   const log = $("log");
-  const following = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
   log.append(node);
   while (log.children.length > LONGEST_LOG) log.firstElementChild.remove();
   if (following || mine) scrollDown();
@@ -219,6 +221,7 @@ function append(node, mine = false) {
 }
 
 function scrollDown() {
+  following = true;
   $("log").scrollTop = $("log").scrollHeight;
   $("latest").hidden = true;
 }
@@ -431,8 +434,12 @@ $("latest").addEventListener("click", () => {
 
 $("log").addEventListener("scroll", () => {
   const log = $("log");
-  if (log.scrollHeight - log.scrollTop - log.clientHeight < 20) $("latest").hidden = true;
+  following = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  if (following) $("latest").hidden = true;
 });
+
+// The log gets smaller when the keyboard of a phone comes up, or a draft grows.
+new ResizeObserver(() => following && scrollDown()).observe($("log"));
 
 addEventListener("visibilitychange", () => {
   if (document.hidden) return;
