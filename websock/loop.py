@@ -175,6 +175,11 @@ class Loop:
         self._calls.append(callback)
         self.wake()
 
+    @property
+    def wakeup_fd(self) -> int:
+        """Descriptor that wakes the loop when anything is written to it."""
+        return self._wake_write.fileno()
+
     def wake(self) -> None:
         """Let the loop turn once more; any thread and signal handlers."""
         # One byte is enough, however many calls wait. Two threads that both see

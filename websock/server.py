@@ -127,7 +127,9 @@ class Server:
         """
         serving = self._begin()
         try:
-            with stop_signals(lambda: serving.stop(_soon())) as interrupted:
+            with stop_signals(
+                lambda: serving.stop(_soon()), serving.wakeup_fd
+            ) as interrupted:
                 try:
                     serving.serve()
                 finally:

@@ -138,6 +138,11 @@ class Serving:
 
     # Any thread.
 
+    @property
+    def wakeup_fd(self) -> int:
+        """Descriptor that wakes the loop when it's written to."""
+        return self._loop.wakeup_fd
+
     def stop(self, request: StopRequest) -> None:
         """End the run; the first request counts. Signal handlers call it, too."""
         if self._stop_request is None:

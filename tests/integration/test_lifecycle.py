@@ -309,6 +309,35 @@ def test_signal_ends_a_script_in_order(number: int, last: list[str]) -> None:
     assert output == ["close 1001", "destruct", *last, "threads 1", ""]
 
 
+SIGNALLED = """
+import signal, threading
+from websock import WebSocketServer
+
+server = WebSocketServer("127.0.0.1", 0)
+
+def signal_itself():
+    server.wait_ready(10)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+threading.Thread(target=signal_itself).start()
+server.serve_forever()
+print("returned", flush=True)
+"""
+
+
+def test_signal_that_another_thread_gets_is_not_lost() -> None:
+    """The kernel may choose any thread; the main one must wake up all the same."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SIGNALLED],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as process:
+        output, _ = process.communicate(timeout=DEADLINE)
+    assert (output, process.returncode) == ("returned\n", 0)
+
+
 def test_unix_socket_is_served_and_removed(recorder: Recorder, tmp_path: Path) -> None:
     """Also when a dead server has left its file behind."""
     path = tmp_path / "socket"
