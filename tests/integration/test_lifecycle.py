@@ -147,7 +147,10 @@ def test_shutdown_does_not_wait_for_a_callback_that_hangs(recorder: Recorder) ->
     ended = threading.Event()
     failures: list[BaseException] = []
 
+    started = threading.Event()
+
     def hang(client: Client, data: str | bytes) -> None:
+        started.set()
         release.wait(DEADLINE)
         try:
             client.send("x")
@@ -162,6 +165,7 @@ def test_shutdown_does_not_wait_for_a_callback_that_hangs(recorder: Recorder) ->
     with Peer(server.address).open() as peer:
         peer.send("x")
         client = recorder.opened.get(timeout=DEADLINE)
+        assert started.wait(DEADLINE)
 
         server.shutdown(0.2)
 
