@@ -7,8 +7,11 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/websock-tools/py313t}
 py=$dir/bin/python3.13t
-no_gil='import ssl, sys, zlib; sys.exit(sys._is_gil_enabled())'
-if [ -x "$py" ] && "$py" -c "$no_gil"; then
+ready() { [ -x "$py" ] && "$py" -c 'import ssl, sys, zlib; sys.exit(sys._is_gil_enabled())'; }
+mkdir -p "$(dirname "$dir")"
+exec 9>"$dir.lock"
+flock 9 # Two runs at once would build in one folder.
+if ready; then
   echo "$py"
   exit
 fi
@@ -55,5 +58,5 @@ cd "$work"
   tail -40 "$work/log" >&2
   exit 1
 }
-"$py" -c "$no_gil"
+ready
 echo "$py"
