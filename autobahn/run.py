@@ -38,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", default="*", help="patterns, such as '1.*,2.*'")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--timeout", type=float, default=1800, help="seconds, for all")
+    parser.add_argument("--timeout", type=float, default=3600, help="seconds, for all")
     parser.add_argument("--update", action="store_true", help="rewrite expected.json")
     parser.add_argument("--report", type=pathlib.Path, default=HERE / "report")
     parser.add_argument("--url", help="judge this server instead of starting ours")

@@ -218,7 +218,7 @@ def test_expectation_is_strict(judge: ModuleType) -> None:
 
 
 @pytest.mark.autobahn
-@pytest.mark.timeout(1900)
+@pytest.mark.timeout(3700)
 def test_server_passes_every_case() -> None:
     """Each case of the suite ends as expected, against the server that we ship."""
     command = [sys.executable, str(FOLDER / "run.py")]
