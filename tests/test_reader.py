@@ -409,6 +409,23 @@ def test_bits_on_a_continuation_depend_on_the_extension() -> None:
     assert str(fault) == "reserved bit that no extension owns"
 
 
+def test_message_that_no_extension_changed_is_read_as_it_arrives() -> None:
+    """Faults show at their first byte, although an extension was agreed on."""
+
+    def reader() -> MessageReader:
+        return make_reader(extensions=[Reverse(per_message=True)])
+
+    [too_big] = reader().receive_data(b"\x81\xff" + (2**20 + 1).to_bytes(8, "big"))
+    assert isinstance(too_big, MessageTooBig)
+    [invalid] = reader().receive_data(b"\x01\xfe\x10\0\0\0\0\0\xff")
+    assert isinstance(invalid, InvalidPayload)
+    both = wire(
+        text("ab", fin=False), more(b"c"), Frame(Opcode.TEXT, b"fed", rsv2=True)
+    )
+    for pieces in splits(both):
+        assert read_all(reader(), pieces) == ["abc", "def"]
+
+
 def test_growth_in_an_extension_counts() -> None:
     """``max_size`` is about the message after decoding (B12)."""
     reader = make_reader(extensions=[Reverse(grow=10)], max_size=25)

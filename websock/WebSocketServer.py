@@ -105,5 +105,6 @@ class WebSocketServer(Server):
 
     @property
     def has_slow_responses(self) -> bool:
-        """Whether there is a folder to serve."""
-        return self.settings.http is not None
+        """Whether there is a folder to serve, or a hook that goes first."""
+        settings = self.settings
+        return settings.http is not None or settings.process_request is not None

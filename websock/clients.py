@@ -22,7 +22,6 @@ from .closing import Close, CloseCode
 from .connection import Connection, Keeper
 from .exceptions import ConnectionClosed, HandshakeError, RemoteProtocolError
 from .extensions.base import ServerExtensionFactory
-from .frames import Frame
 from .handshake import (
     Response,
     negotiate_subprotocol,
@@ -31,7 +30,7 @@ from .handshake import (
 )
 from .headers import Headers
 from .lifecycle import State
-from .messages import Data, Event, Ping, Pong
+from .messages import Event, Ping, Pong
 from .protocol import Protocol as WebSocketProtocol
 from .request import Request
 from .settings import Settings
@@ -224,7 +223,7 @@ class Client(Connection):
             timeout: Longest wait, in seconds; :obj:`None` waits for ever.
 
         Returns:
-            The message: ``str`` for text, ``bytes`` for binary.
+            The message, ``str`` for text and ``bytes`` for binary.
 
         Raises:
             TimeoutError: If no message comes in time.
@@ -286,7 +285,6 @@ class Client(Connection):
             return
         try:
             self.start_reading()
-            self._host.client_opened(self)
             callbacks = self._host.callbacks
             if self._guard(callbacks.run("on_connection_open", self, self)):
                 self._read_all()
@@ -341,6 +339,8 @@ class Client(Connection):
                 headers=self.response_headers,
             )
             self.subprotocol = subprotocol
+            # Before the 101 arrives: who has it gets what is broadcast from now on.
+            self._host.client_opened(self)
             self._write_due()
 
     def _choose_subprotocol(self, request: Request) -> str | None:
@@ -480,11 +480,6 @@ class Client(Connection):
     def _wake_to_end(self) -> None:
         super()._wake_to_end()
         self._wake_receivers()
-
-    def send(self, data: Data | Frame, *, fragment_size: int | None = None) -> None:
-        """Send a message; see :meth:`Connection.send`."""
-        self._log_frame(">", data)
-        super().send(data, fragment_size=fragment_size)
 
     def _log_frame(self, direction: str, event: object) -> None:
         logger = self._host.logger

@@ -255,6 +255,7 @@ class Connection:
             TypeError: If ``data`` is of another type; nothing changed.
 
         """
+        self._log_frame(">", data)
         with self._lock:
             if self._outbox_size >= self._write_limit:
                 self._wait_for_room()
@@ -352,6 +353,9 @@ class Connection:
         """
         with self._lock:
             self._lose()
+
+    def _log_frame(self, direction: str, event: object) -> None:
+        """Log what comes and goes, where there is somewhere to log to."""
 
     def _wake_to_end(self) -> None:
         self._keeper.expect_end(self)

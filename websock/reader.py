@@ -31,8 +31,8 @@ class MessageReader:
     Frames are refused by their header alone, as soon as its bytes are there, and
     payloads are unmasked and checked as they arrive: at no time is there more in
     memory than has arrived, nor is a byte looked at twice because it came alone.
-    A frame that an extension may change is the exception: it is kept until it's
-    whole.
+    A frame that an extension may have changed is the exception: it is kept until
+    it's whole.
 
     Args:
         masked: Whether the peer's frames must be masked, as a client's must, or
@@ -45,6 +45,7 @@ class MessageReader:
     """
 
     __slots__ = (
+        "_encoded",
         "_ended",
         "_extensions",
         "_first",
@@ -58,6 +59,7 @@ class MessageReader:
         "_opcode",
         "_payload",
         "_pending",
+        "_plain_passes",
         "_remaining",
         "_rest",
     )
@@ -72,6 +74,8 @@ class MessageReader:
     ) -> None:
         self._masked = MASKED if masked else 0
         self._extensions = tuple(extensions)
+        # Whether a message without reserved bits is as its sender meant it.
+        self._plain_passes = all(e.per_message for e in self._extensions)
         self._max_size = max_size
         self._max_fragments = max_fragments
         self._ended = False
@@ -85,6 +89,7 @@ class MessageReader:
         self._frame: bytearray | None = None
         # The message that is arriving; no opcode means that there is none.
         self._opcode: Opcode | None = None
+        self._encoded = False
         self._payload = bytearray()
         self._fragments = 0
         self._pending = b""
@@ -123,7 +128,7 @@ class MessageReader:
         end = len(data)
         if self._remaining:
             position = self._receive_payload(data, 0, events)
-        plain = not self._extensions
+        plain = self._plain_passes
         expected_mask = self._masked
         limit = self._max_size
         while end - position >= 2:
@@ -193,6 +198,8 @@ class MessageReader:
             if size >= 1 << 63:
                 raise RemoteProtocolError("length with its most significant bit set")
         if opcode < Opcode.CLOSE:
+            if opcode != Opcode.CONTINUATION:
+                self._encoded = bool(first & RSV) or not self._plain_passes
             self._check_size(size)
         if self._masked:
             if len(data) < start + 4:
@@ -256,7 +263,7 @@ class MessageReader:
         if self._max_size is not None:
             total = len(self._payload) + size
             limit = self._max_size
-            if self._extensions:
+            if self._encoded:
                 # What doesn't shrink grows: deflate adds 5 bytes to a block.
                 limit += limit // 256 + 64
             if total > limit:
@@ -275,7 +282,7 @@ class MessageReader:
         self._key = key
         self._offset = 0
         self._remaining = size
-        if self._extensions:
+        if self._encoded:
             self._frame = bytearray()
 
     def _receive_payload(self, data: bytes, start: int, events: list[Event]) -> int:

@@ -40,13 +40,14 @@ class Extension(Protocol):
     rsv3: bool
     """Whether it owns the third reserved bit."""
     per_message: bool
-    """Whether its bits stand on the first frame of a message only."""
+    """Whether its bits stand on the first frame of a message only. Then a message
+    without them isn't passed to :meth:`decode`, but read as it arrives."""
 
     def decode(self, frame: Frame, *, max_size: int | None) -> Frame:
         """Frame as the peer's application meant it.
 
-        Called for every data frame, in order. The result has none of the bits
-        that the extension owns.
+        Called for every data frame that it may have changed, in order. The result
+        has none of the bits that the extension owns.
 
         Args:
             frame: A whole frame, unmasked.
