@@ -196,6 +196,12 @@ class Arena:
         """Wait for an echo of the bystander that began after this call."""
         self.bystander.wait_for_echoes(2)
 
+    def client_of(self, attacker: Attacker) -> Any:
+        """Return what the server has for an attacker with a WebSocket."""
+        address = attacker.socket.getsockname()
+        assert wait_until(lambda: address in self.server.clients)
+        return self.server.clients[address]
+
     def client_thread(self) -> threading.Thread:
         """Return the thread of the only attacker that has a WebSocket."""
         (thread,) = set(client_threads()) - self.bystander.server_side(self.server)

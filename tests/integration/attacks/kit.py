@@ -21,6 +21,7 @@ __all__ = [
     "SECRET",
     "Memory",
     "compress",
+    "cpu_time",
     "frame",
     "growth_is_linear",
     "header",

@@ -434,10 +434,10 @@ def test_a12_other_versions_are_told_which_one_is_spoken(
     ],
 )
 def test_refusal_reaches_a_peer_that_goes_on_sending(
-    arena: MakeArena, data: bytes, status: bytes
+    flooded_arena: MakeArena, data: bytes, status: bytes
 ) -> None:
     """All of it, and then the end, though megabytes come in all the while."""
-    with arena() as scene, scene.attacker() as peer:
+    with flooded_arena() as scene, scene.attacker() as peer:
         peer.write(data)
         answer = peer.write_while_reading(b"z" * 65536, 8 * 2**20)
 
@@ -447,10 +447,10 @@ def test_refusal_reaches_a_peer_that_goes_on_sending(
 
 
 def test_refusal_reaches_a_peer_that_sends_first_and_reads_then(
-    arena: MakeArena,
+    flooded_arena: MakeArena,
 ) -> None:
     """The server takes what comes, for a while, lest the answer be lost with it."""
-    with arena() as scene, scene.attacker() as peer:
+    with flooded_arena() as scene, scene.attacker() as peer:
         peer.write(b"a" * (8 * 2**20))
 
         peer.refused(414)
