@@ -395,9 +395,9 @@ class Connection:
                     return
                 if sent == len(data):
                     continue
-                if sent:
-                    rest = memoryview(data)[sent:]
-                    droppable = False
+                rest = memoryview(data)[sent:]
+                # It may have begun: TLS keeps what it was offered once.
+                droppable = False
                 if self._outbox is None:
                     self._outbox = deque()
                 self._keeper.flush_later(self)
@@ -446,13 +446,12 @@ class Connection:
             outbox = self._outbox
             try:
                 while outbox:
-                    data, droppable = outbox[0]
+                    data, _ = outbox[0]
                     sent = self._transport.write_nowait(data)
                     self._outbox_size -= sent
                     if sent < len(data):
-                        # Of a message that has begun, the rest must follow.
-                        rest = memoryview(data)[sent:]
-                        outbox[0] = (rest, droppable and not sent)
+                        # Of a message that may have begun, the rest must follow.
+                        outbox[0] = (memoryview(data)[sent:], False)
                         break
                     outbox.popleft()
             except OSError:
