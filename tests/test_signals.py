@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -11,6 +13,22 @@ import pytest
 from websock.signals import stop_signals
 
 BOTH = (signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """What the main thread waits on, and what wakes it."""
+    read_end, write_end = socket.socketpair()
+    read_end.setblocking(False)
+    write_end.setblocking(False)
+    with read_end, write_end:
+        yield read_end, write_end
+
+
+@pytest.fixture
+def wakeup_fd(pair: tuple[socket.socket, socket.socket]) -> int:
+    """Descriptor that wakes the main thread."""
+    return pair[1].fileno()
 
 
 @pytest.fixture(autouse=True)
@@ -24,11 +42,11 @@ def _default_handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def test_sigterm_stops() -> None:
+def test_sigterm_stops(wakeup_fd: int) -> None:
     """Every time, and it is no Ctrl-C."""
     stops: list[None] = []
 
-    with stop_signals(lambda: stops.append(None)) as interrupted:
+    with stop_signals(lambda: stops.append(None), wakeup_fd) as interrupted:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
 
@@ -38,11 +56,11 @@ def test_sigterm_stops() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_second_ctrl_c_is_not_patient() -> None:
+def test_second_ctrl_c_is_not_patient(wakeup_fd: int) -> None:
     """The first asks for an orderly end, the second one wants it now."""
     stops: list[None] = []
 
-    with stop_signals(lambda: stops.append(None)) as interrupted:
+    with stop_signals(lambda: stops.append(None), wakeup_fd) as interrupted:
         assert not interrupted()
         signal.raise_signal(signal.SIGINT)
         assert interrupted()
@@ -53,9 +71,9 @@ def test_second_ctrl_c_is_not_patient() -> None:
     assert len(stops) == 1
 
 
-def test_handlers_are_put_back_after_an_error() -> None:
+def test_handlers_are_put_back_after_an_error(wakeup_fd: int) -> None:
     """Whatever ends the context."""
-    with pytest.raises(ZeroDivisionError), stop_signals(lambda: None):
+    with pytest.raises(ZeroDivisionError), stop_signals(lambda: None, wakeup_fd):
         raise ZeroDivisionError
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -63,13 +81,15 @@ def test_handlers_are_put_back_after_an_error() -> None:
 
 @pytest.mark.parametrize("number", BOTH)
 @pytest.mark.parametrize("own", [signal.SIG_IGN, lambda *args: None])
-def test_handler_of_the_application_stays(number: signal.Signals, own: object) -> None:
+def test_handler_of_the_application_stays(
+    number: signal.Signals, own: object, wakeup_fd: int
+) -> None:
     """Also if it ignores the signal; the other one is ours all the same."""
     signal.signal(number, own)  # type: ignore[arg-type]
     (other,) = set(BOTH) - {number}
     default = signal.getsignal(other)
 
-    with stop_signals(lambda: None):
+    with stop_signals(lambda: None, wakeup_fd):
         assert signal.getsignal(number) is own
         assert signal.getsignal(other) is not default
 
@@ -77,12 +97,12 @@ def test_handler_of_the_application_stays(number: signal.Signals, own: object) -
     assert signal.getsignal(other) is default
 
 
-def test_other_threads_set_no_handlers() -> None:
+def test_other_threads_set_no_handlers(wakeup_fd: int) -> None:
     """Python doesn't let them."""
     seen: list[object] = []
 
     def run() -> None:
-        with stop_signals(lambda: None) as interrupted:
+        with stop_signals(lambda: None, wakeup_fd) as interrupted:
             seen.extend(signal.getsignal(number) for number in BOTH)
             seen.append(interrupted())
 
@@ -91,3 +111,54 @@ def test_other_threads_set_no_handlers() -> None:
     thread.join(20)
 
     assert seen == [signal.SIG_DFL, signal.default_int_handler, False]
+
+
+def test_signal_wakes_who_waits(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Also one that another thread of the process gets (signal.set_wakeup_fd)."""
+    read_end, write_end = pair
+    before = set(os.listdir("/proc/self/fd"))
+    stopped = threading.Event()
+
+    with stop_signals(stopped.set, write_end.fileno()):
+        thread = threading.Thread(target=signal.raise_signal, args=(signal.SIGTERM,))
+        thread.start()
+        thread.join(20)
+        read_end.settimeout(20)
+        assert read_end.recv(1) == bytes([signal.SIGTERM])
+        assert stopped.is_set()
+
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_application_gets_its_wakeup_descriptor_back(
+    pair: tuple[socket.socket, socket.socket], wakeup_fd: int
+) -> None:
+    """An event loop of its own may have set one."""
+    own, other = socket.socketpair()
+    with own, other:
+        own.setblocking(False)
+        former = signal.set_wakeup_fd(own.fileno())
+        try:
+            with stop_signals(lambda: None, wakeup_fd):
+                pass
+            assert signal.set_wakeup_fd(former) == own.fileno()
+        finally:
+            signal.set_wakeup_fd(former)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="dup() comes too early")
+def test_handlers_are_put_back_without_descriptors(
+    wakeup_fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server can't start then, but the application keeps its Ctrl-C."""
+
+    def exhausted(fd: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "dup", exhausted)
+        with pytest.raises(OSError), stop_signals(lambda: None, wakeup_fd):
+            pass
+
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
