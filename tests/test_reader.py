@@ -439,6 +439,28 @@ def test_growth_in_an_extension_counts() -> None:
     assert (fault.size, fault.limit) == (30, 25)
 
 
+class Bomb(Reverse):
+    """One that finds out itself that a frame is too big."""
+
+    def decode(self, frame: Frame, *, max_size: int | None) -> Frame:
+        """Refuse what is longer than a byte."""
+        if len(frame.payload) > 1:
+            assert max_size is not None
+            raise MessageTooBig("frame", max_size + 1, max_size)
+        return frame
+
+
+def test_extension_may_find_what_is_too_big() -> None:
+    """It knows its frame; the fault tells of the whole message."""
+    reader = make_reader(extensions=[Bomb()], max_size=10)
+    data = wire(Frame(Opcode.BINARY, b"x", fin=False), more(b"yy"))
+
+    [fault] = reader.receive_data(data)
+
+    assert isinstance(fault, MessageTooBig)
+    assert (fault.size, fault.limit) == (11, 10)
+
+
 def test_extension_may_grow_what_does_not_shrink() -> None:
     """A message of the limit passes, even if it was encoded in some more bytes."""
     reader = make_reader(extensions=[Reverse()], max_size=None)

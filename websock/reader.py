@@ -264,8 +264,9 @@ class MessageReader:
             total = len(self._payload) + size
             limit = self._max_size
             if self._encoded:
-                # What doesn't shrink grows: deflate adds 5 bytes to a block.
-                limit += limit // 256 + 64
+                # What doesn't shrink grows: deflate adds 5 bytes to a block, which
+                # a frugal peer makes of 500.
+                limit += limit // 64 + 64
             if total > limit:
                 raise MessageTooBig("message size", total, self._max_size)
 
@@ -319,14 +320,17 @@ class MessageReader:
         room = None
         if self._max_size is not None:
             room = self._max_size - len(self._payload)
-        for extension in reversed(self._extensions):
-            frame = extension.decode(frame, max_size=room)
-        if room is not None and len(frame.payload) > room:
-            raise MessageTooBig(
-                "message size",
-                len(self._payload) + len(frame.payload),
-                len(self._payload) + room,
-            )
+        size = 0
+        try:
+            for extension in reversed(self._extensions):
+                frame = extension.decode(frame, max_size=room)
+            size = len(frame.payload)
+        except MessageTooBig as error:
+            # It knows this frame only.
+            size = error.size
+        if self._max_size is not None and len(self._payload) + size > self._max_size:
+            total = len(self._payload) + size
+            raise MessageTooBig("message size", total, self._max_size)
         return frame.payload
 
     def _receive_piece(self, piece: bytes) -> None:
