@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -25,8 +26,12 @@ hypothesis.settings.load_profile("ci" if IN_CI else "default")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark that is set here, and never by hand."""
+    """Register the mark that is set here, and never by hand; let Ctrl-C work."""
     config.addinivalue_line("markers", "quick: has none of the marks above")
+    # Whatever runs in the background of a shell ignores Ctrl-C, and so would the
+    # programs that tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
