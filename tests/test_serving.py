@@ -1,0 +1,497 @@
+"""The main thread of a server: who is let in, who is thrown out, and when."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import socket
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from tests.integration.wire import DEADLINE, Peer, Recorder, running
+from tests.tools import wait_until
+from websock import (
+    Client,
+    Opcode,
+    Request,
+    Response,
+    State,
+    WebSocketServer,
+)
+from websock import serving as module
+from websock.exceptions import InvalidRequest
+from websock.pool import Pool
+from websock.serving import ClientThread
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """Callbacks that note everything."""
+    return Recorder()
+
+
+def make_server(recorder: Recorder, **options: Any) -> WebSocketServer:
+    """Server on a free port of the loopback."""
+    return WebSocketServer("127.0.0.1", 0, **(recorder.callbacks() | options))
+
+
+def get(path: str = "/") -> bytes:
+    """A plain HTTP request."""
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+
+
+def ask(server: WebSocketServer, data: bytes) -> tuple[int, str, bytes]:
+    """Send a request, and read the response."""
+    with Peer(server.address) as peer:
+        peer.socket.sendall(data)
+        return peer.read_response()
+
+
+def is_empty(server: WebSocketServer) -> bool:
+    """Whether the main thread has nobody to look after."""
+    return server._serving is not None and not server._serving._connections
+
+
+# No threads.
+
+
+def test_no_thread_to_be_had_is_503(
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One line in the log, others live on, and it goes on by itself (E13)."""
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if isinstance(thread, ClientThread):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    server = make_server(recorder, max_connections=2)
+    with running(server), Peer(server.address).open() as peer:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fail)
+            for _ in range(3):
+                status, head, body = ask(server, Peer.request())
+                assert (status, body) == (503, b"this server has no thread to spare\n")
+                assert "\r\nRetry-After: " in head
+        peer.send("still here")
+        assert recorder.received.get(timeout=DEADLINE)[1] == "still here"
+        # Those who weren't let in don't count.
+        with Peer(server.address).open():
+            pass
+    assert caplog.text.count("no thread to be had for 127.0.0.1:") == 3
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("hook", ["process_request", "slow_response"])
+def test_full_pool_is_503(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, hook: str
+) -> None:
+    """Slow pages cost WebSockets nothing, and those that wait are answered."""
+    monkeypatch.setattr(
+        module, "Pool", lambda logger: Pool(logger, max_threads=1, max_jobs=1)
+    )
+    gate, started = threading.Event(), threading.Event()
+
+    def answer(*args: object) -> Response:
+        started.set()
+        gate.wait(DEADLINE)
+        return Response(200, {}, "slow")
+
+    server: WebSocketServer
+    if hook == "process_request":
+
+        def process(client: Client, request: Request) -> Response | None:
+            return answer() if request.path == "/slow" else None
+
+        server = make_server(recorder, process_request=process)
+    else:
+
+        class Slow(WebSocketServer):
+            has_slow_responses = True
+
+            def slow_response(self, request: Request) -> Response | None:
+                return answer()
+
+        server = Slow("127.0.0.1", 0, on_connection_open=recorder.opened.put)
+    with running(server), Peer(server.address) as one, Peer(server.address) as two:
+        one.socket.sendall(get("/slow"))
+        assert started.wait(DEADLINE)
+        two.socket.sendall(get("/slow"))
+        serving = server._serving
+        assert serving is not None
+        assert wait_until(lambda: len(serving._pool._jobs) == 1)
+        status, _, body = ask(server, get("/slow"))
+        assert (status, body) == (503, b"this server is busy\n")
+        with Peer(server.address).open():
+            recorder.opened.get(timeout=DEADLINE)
+        gate.set()
+        assert one.read_response()[::2] == (200, b"slow")
+        assert two.read_response()[::2] == (200, b"slow")
+
+
+# Hooks.
+
+
+class Hooked(WebSocketServer):
+    """A server with pages of its own."""
+
+    has_slow_responses = True
+    quick: Callable[[Request], Response | None]
+    slow: Callable[[Request], Response | None]
+
+    def quick_response(self, request: Request) -> Response | None:
+        """Answer at once."""
+        return self.quick(request)
+
+    def slow_response(self, request: Request) -> Response | None:
+        """Answer on a thread of the pool."""
+        return self.slow(request)
+
+
+def hooked(recorder: Recorder) -> Hooked:
+    """A server whose pages a test sets."""
+    server = Hooked("127.0.0.1", 0, **recorder.callbacks())
+    server.quick = server.slow = lambda request: None
+    return server
+
+
+def fail(*args: object) -> Response:
+    """Raise what no caller expects."""
+    raise ZeroDivisionError("secret")
+
+
+def test_pages_of_a_subclass(recorder: Recorder) -> None:
+    """The quick one is asked first; without an answer it's 426."""
+    server = hooked(recorder)
+    threads: list[str] = []
+
+    def slow(request: Request) -> Response | None:
+        threads.append(threading.current_thread().name)
+        if request.path == "/bad":
+            raise InvalidRequest("not like this")
+        return Response(200, {}, "slow") if request.path == "/slow" else None
+
+    server.slow = slow
+    server.quick = lambda request: (
+        Response(200, {}, "quick") if request.path == "/quick" else None
+    )
+    with running(server):
+        assert ask(server, get("/quick"))[::2] == (200, b"quick")
+        assert ask(server, get("/slow"))[::2] == (200, b"slow")
+        assert ask(server, get("/bad"))[0] == 400
+        assert ask(server, get("/other"))[0] == 426
+        assert wait_until(lambda: is_empty(server))
+    assert threads == ["websock-http"] * 3
+
+
+@pytest.mark.parametrize("hook", ["quick", "slow"])
+def test_page_that_raises_leaves_nobody_hanging(
+    recorder: Recorder, hook: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The peer sees an end, the log a traceback, and the server goes on."""
+    server = hooked(recorder)
+    with running(server):
+        setattr(server, hook, fail)
+        with Peer(server.address) as peer:
+            peer.socket.sendall(get())
+            if hook == "slow":
+                pytest.xfail("the connection is kept for ever")
+            assert b"secret" not in peer.read_to_end()
+        assert wait_until(lambda: is_empty(server))
+        with Peer(server.address).open():
+            pass
+    assert caplog.text.count("ZeroDivisionError: secret") == 1
+
+
+@pytest.mark.xfail(run=False, reason="the thread dies, the connection stays")
+@pytest.mark.parametrize("upgrade", [True, False])
+@pytest.mark.parametrize("answer", [True, False])
+def test_hook_may_cut_the_connection(
+    recorder: Recorder, upgrade: bool, answer: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it returns then: there is nobody to answer, and nothing is left."""
+
+    def process(client: Client, request: Request) -> Response | None:
+        if request.path == "/cut":
+            client.abort()
+            return client.respond(200, "too late") if answer else None
+        return None
+
+    server = make_server(recorder, process_request=process)
+    with running(server):
+        with Peer(server.address) as peer:
+            peer.socket.sendall(Peer.request("/cut") if upgrade else get("/cut"))
+            assert peer.read_to_end() == b""
+        assert wait_until(lambda: is_empty(server))
+        with Peer(server.address).open():
+            recorder.opened.get(timeout=DEADLINE)
+    assert recorder.opened.empty()
+    assert "Traceback" not in caplog.text
+
+
+def test_hook_may_close_the_connection(recorder: Recorder) -> None:
+    """The opening handshake is done first, so that the code arrives."""
+
+    def process(client: Client, request: Request) -> None:
+        client.close(4000, "later")
+
+    server = make_server(recorder, process_request=process)
+    with running(server), Peer(server.address).open() as peer:
+        assert peer.closes(4000, "later")
+
+
+@pytest.mark.xfail(run=False, reason="the thread dies, the connection stays")
+def test_hook_that_outlives_its_server(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds its connection cut, and its thread ends without a word."""
+    monkeypatch.setattr(module, "LAST_WORDS", 0.1)
+    gate = threading.Event()
+    threads: queue.Queue[threading.Thread] = queue.Queue()
+
+    def process(client: Client, request: Request) -> None:
+        threads.put(threading.current_thread())
+        gate.wait(DEADLINE)
+
+    server = make_server(recorder, process_request=process)
+    with running(server), Peer(server.address) as peer:
+        peer.socket.sendall(Peer.request())
+        thread = threads.get(timeout=DEADLINE)
+        server.shutdown(0.1)
+        assert peer.read_to_end() == b""
+        gate.set()
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+    assert recorder.opened.empty()
+
+
+# The closing handshake.
+
+
+def test_callback_that_hangs_at_the_end(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The peer gets its answer by ``close_timeout``, and soon the end (E10)."""
+    monkeypatch.setattr(module, "LAST_WORDS", 0.1)
+    gate = threading.Event()
+
+    def hang(client: Client, code: int, reason: str) -> None:
+        recorder.closed.put((client, code, reason))
+        gate.wait(DEADLINE)
+
+    server = make_server(recorder, on_connection_close=hang, close_timeout=0.1)
+    with running(server), Peer(server.address).open() as peer:
+        client = recorder.opened.get(timeout=DEADLINE)
+        peer.send_close(4000, "bye")
+        before = monotonic()
+        assert peer.read_close() == (4000, "bye")
+        assert monotonic() - before >= 0.09
+        assert peer.read_to_end() == b""
+        assert wait_until(lambda: client.state is State.CLOSED)
+        assert recorder.closed.get(timeout=DEADLINE) == (client, 4000, "bye")
+        assert client.fileno() >= 0
+        gate.set()
+        assert wait_until(lambda: client.fileno() == -1)
+    assert recorder.closed.empty()
+
+
+@pytest.mark.parametrize("how", ["silent", "talks"])
+def test_peer_that_never_answers_our_close(recorder: Recorder, how: str) -> None:
+    """It is cut at ``close_timeout``, whether it goes on sending or not (7.1.1)."""
+    server = make_server(recorder, close_timeout=0.2)
+    with running(server), Peer(server.address).open() as peer:
+        client = recorder.opened.get(timeout=DEADLINE)
+        client.close(4000)
+        assert peer.read_close()[0] == 4000
+        if how == "talks":
+            with pytest.raises(OSError):
+                while True:
+                    peer.send("still here")
+        assert wait_until(lambda: client.fileno() == -1)
+        assert recorder.closed.get(timeout=DEADLINE)[1] == 4000
+        assert recorder.received.empty()
+
+
+def test_no_close_timeout_waits_for_the_peer(recorder: Recorder) -> None:
+    """``close_timeout=None`` is the application's decision; the end still counts."""
+    server = make_server(recorder, close_timeout=None)
+    with running(server), Peer(server.address).open() as peer:
+        client = recorder.opened.get(timeout=DEADLINE)
+        client.close(4000)
+        assert peer.read_close()[0] == 4000
+        recorder.closed.get(timeout=DEADLINE)
+        serving = server._serving
+        assert serving is not None
+        assert serving._ends == {}
+        peer.send_close(4000)
+        assert peer.read_to_end() == b""
+        peer.socket.close()
+        assert wait_until(lambda: client.fileno() == -1)
+
+
+def test_peer_that_floods_after_the_close_delays_nobody(recorder: Recorder) -> None:
+    """It is drained in turns with everybody else (E3)."""
+    server = make_server(recorder, max_size=10, close_timeout=5)
+    junk = b"\0" * 2**22
+    stop = threading.Event()
+
+    def flood() -> None:
+        with Peer(server.address).open() as peer:
+            peer.socket.sendall(b"\x82\x8b")
+            try:
+                while not stop.is_set():
+                    peer.socket.sendall(junk)
+            except OSError:
+                pass
+
+    with running(server):
+        flooder = threading.Thread(target=flood)
+        flooder.start()
+        recorder.opened.get(timeout=DEADLINE)
+        recorder.closed.get(timeout=DEADLINE)
+        for _ in range(10):
+            with Peer(server.address).open() as peer:
+                peer.send_close()
+                assert peer.read_close()[0] == 1000
+        stop.set()
+        flooder.join(DEADLINE)
+        assert not flooder.is_alive()
+
+
+# Cutting, and what else comes too late.
+
+
+def test_late_requests_of_released_clients_are_ignored(recorder: Recorder) -> None:
+    """Threads may ask for what the main thread has done already."""
+    server = make_server(recorder)
+    with running(server):
+        with Peer(server.address).open() as peer:
+            client = recorder.opened.get(timeout=DEADLINE)
+            peer.send_close()
+            assert peer.closes(1000)
+        assert wait_until(lambda: client.fileno() == -1)
+        serving = server._serving
+        assert serving is not None
+        done = threading.Event()
+        serving.flush_later(client)
+        serving.expect_end(client)
+        serving.retire(client)
+        serving._loop.call_soon(done.set)
+        assert done.wait(DEADLINE)
+        assert serving._ends == {}
+        assert serving._retired == set()
+
+
+def test_stop_counts_once(recorder: Recorder) -> None:
+    """The first deadline and code, whoever comes second."""
+    server = make_server(recorder)
+    with running(server), Peer(server.address).open() as peer:
+        serving = server._serving
+        assert serving is not None
+        threads = [
+            threading.Thread(
+                target=server.shutdown, kwargs={"timeout": 10, "code": code}
+            )
+            for code in (4001, 4001)
+        ]
+        for thread in threads:
+            thread.start()
+        assert peer.closes(4001)
+        peer.socket.close()
+        for thread in threads:
+            thread.join(DEADLINE)
+
+
+def test_shutdown_without_a_timeout_waits_for_the_closing_handshakes(
+    recorder: Recorder,
+) -> None:
+    """As long as ``close_timeout`` lets it."""
+    server = make_server(recorder, close_timeout=0.2)
+    with running(server), Peer(server.address).open() as peer:
+        recorder.opened.get(timeout=DEADLINE)
+        server.shutdown(None)
+        assert peer.closes(1001)
+
+
+def test_internal_error_of_the_main_thread_is_one_connection_s_bad_luck(
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is logged; the connection is closed, and the server goes on."""
+    server = make_server(recorder)
+    with running(server):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "check_origin", fail)
+            with Peer(server.address) as peer:
+                peer.socket.sendall(Peer.request())
+                assert peer.read_to_end() == b""
+        with Peer(server.address).open():
+            pass
+    assert caplog.text.count("ZeroDivisionError: secret") == 1
+    assert "internal error" in caplog.text
+
+
+def test_descriptor_is_closed_by_its_owner_alone(recorder: Recorder) -> None:
+    """Cutting a client whose callback runs doesn't free the number for another."""
+    gate, inside = threading.Event(), threading.Event()
+
+    def hang(client: Client, data: object) -> None:
+        inside.set()
+        gate.wait(DEADLINE)
+
+    server = make_server(recorder, on_data_receive=hang)
+    with running(server), Peer(server.address).open() as peer:
+        client = recorder.opened.get(timeout=DEADLINE)
+        peer.send("x")
+        assert inside.wait(DEADLINE)
+        server.close_client(client, hard_close=True)
+        assert peer.read_to_end() == b""
+        number = client.fileno()
+        assert os.readlink(f"/proc/self/fd/{number}").startswith("socket:")
+        gate.set()
+        assert wait_until(lambda: client.fileno() == -1)
+        assert recorder.closed.get(timeout=DEADLINE)[1] == 1006
+
+
+def test_log_tells_where_the_server_listens(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And that it has stopped, and that a callback hasn't."""
+    with caplog.at_level(logging.INFO, "websock"), running(make_server(recorder)) as s:
+        host, port = s.address
+    lines = [r.getMessage() for r in caplog.records if r.name == "websock.server"]
+    assert lines == [f"listening on {host}:{port}", "stopped"]
+
+
+def test_client_gets_pings_and_the_end_while_it_is_served_once(
+    recorder: Recorder,
+) -> None:
+    """``serve_once`` has the same main thread, in a thread of its own."""
+    server = make_server(recorder, ping_interval=0.05)
+    thread = threading.Thread(target=server.serve_once)
+    thread.start()
+    assert server.wait_ready(DEADLINE)
+    with socket.create_connection(server.address) as other:
+        with Peer(server.address).open() as peer:
+            assert peer.read_frame().opcode == Opcode.PING
+            client = recorder.opened.get(timeout=DEADLINE)
+            client.close(4000)
+            while (frame := peer.read_frame()).opcode == Opcode.PING:
+                pass
+            assert frame.opcode == Opcode.CLOSE
+            peer.send_close(4000)
+            assert peer.read_to_end() == b""
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+        other.settimeout(DEADLINE)
+        assert other.recv(1) == b""
+    assert recorder.destructed.empty()
