@@ -165,9 +165,8 @@ def cpu_time(thread: threading.Thread) -> float:
 def growth_is_linear(cost: Callable[[int], float], small: int, factor: int) -> bool:
     """Whether ``factor`` times the size costs about as many times as much.
 
-    Time of the processor is not exact. So it may cost twice as much as that, and
-    half a square has some tries to hide: what is quadratic costs ``factor`` times
-    as much as that.
+    Time of the processor is not exact. So it may cost half as much again, and has
+    some tries; what is quadratic costs ``factor`` times as much as that, in the end.
 
     Args:
         cost: What a size costs.
@@ -177,6 +176,6 @@ def growth_is_linear(cost: Callable[[int], float], small: int, factor: int) -> b
     """
     for _ in range(4):
         base = cost(small)
-        if cost(small * factor) < 2 * factor * base:
+        if cost(small * factor) < 1.5 * factor * base:
             return True
     return False

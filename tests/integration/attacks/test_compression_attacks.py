@@ -62,6 +62,7 @@ def received(peer: Attacker, decompressor: zlib._Decompress | None = None) -> by
     return inflate(got.payload, decompressor) if got.rsv1 else got.payload
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fragment", [2**20, 1000, 100])
 def test_d1_bomb_goes_off_at_the_limit(arena: MakeArena, fragment: int) -> None:
     """No more than ``max_size`` is inflated, in one frame or many (CVE-2018-1000518).
@@ -84,6 +85,7 @@ def test_d1_bomb_goes_off_at_the_limit(arena: MakeArena, fragment: int) -> None:
         assert resident_peak() - before < 32 * MIB
 
 
+@pytest.mark.slow
 def test_d1_bomb_of_many_messages(arena: MakeArena) -> None:
     """Messages just below the limit are served one after the other, and freed."""
     data = compress(bytes(MIB))

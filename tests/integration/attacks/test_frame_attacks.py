@@ -231,6 +231,7 @@ def test_b8_lengths_in_more_bytes_than_they_need(arena: MakeArena, data: bytes) 
     fails(arena, data, 1002, "shortest form")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_one_byte_reads")
 def test_b9_dripped_payload_takes_no_more_memory_than_it_has(
     arena: MakeArena,
@@ -249,6 +250,7 @@ def test_b9_dripped_payload_takes_no_more_memory_than_it_has(
         assert memory.left < 2 * size + 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_one_byte_reads")
 @pytest.mark.parametrize("compressed", [False, True], ids=["plain", "compressed"])
 def test_b9_dripped_payload_costs_linear_time(
@@ -275,7 +277,7 @@ def test_b9_dripped_payload_costs_linear_time(
             assert got == payload
             return cpu_time(thread) - before
 
-        assert growth_is_linear(cost, 8192, 8)
+        assert growth_is_linear(cost, 32768, 8)
 
 
 @pytest.mark.parametrize(
@@ -418,11 +420,13 @@ def test_b12_limit_counts_what_compression_hides_in_fragments(
     fails(arena, b"".join(frames), 1009, "over the limit", **WITH_DEFLATE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressed", [False, True], ids=["plain", "compressed"])
 def test_b13_fragments_cost_linear_time(tcp_arena: MakeArena, compressed: bool) -> None:
     """A hundred thousand fragments aren't measured or joined again and again."""
     first = TEXT | (RSV1 if compressed else 0)
-    piece = b"\0\x01\0\xfe\xffa" if compressed else b"a"
+    # Pieces of ten bytes make copies that are too many dear enough to be seen.
+    piece = b"\0\x0a\0\xf5\xffaaaaaaaaaa" if compressed else b"a" * 10
     # The last block of a message is an empty one (RFC 7692, 7.2.1).
     last = piece + b"\0" if compressed else piece
     headers = WITH_DEFLATE if compressed else {}
@@ -441,7 +445,7 @@ def test_b13_fragments_cost_linear_time(tcp_arena: MakeArena, compressed: bool) 
             got = received.payload
             if received.rsv1:
                 got = inflate(got, decompressor)
-            assert got == b"a" * fragments
+            assert got == b"a" * (10 * fragments)
             return cpu_time(thread) - before
 
         assert growth_is_linear(cost, 12_500, 8)

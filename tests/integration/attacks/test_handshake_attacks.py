@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pytest
 
 from websock import Response
+from websock.exceptions import InvalidRequest
 
 from ...tools import wait_until
 from ..wire import DEADLINE
@@ -59,6 +60,7 @@ def test_a2_endless_line_is_refused_before_its_end(
         scene.refuses(data, status, words)
 
 
+@pytest.mark.slow
 def test_a3_header_block_in_one_byte_packets(arena: MakeArena) -> None:
     """A header block of 65 KiB in tiny packets gets 431 like one in large ones."""
     block = b"".join(b"X-%d: %s\r\n" % (n, b"a" * 1000) for n in range(65))
@@ -91,6 +93,7 @@ def test_a3_header_block_in_one_byte_reads_costs_linear_time(
         assert growth_is_linear(cost, 6144, 8)
 
 
+@pytest.mark.slow
 def test_a4_slow_handshakes_take_no_threads(tcp_arena: MakeArena) -> None:
     """Silence ends at ``open_timeout``, and costs a socket until then."""
     with tcp_arena(open_timeout=1.0) as scene:
@@ -331,6 +334,21 @@ def test_a9_line_break_in_a_subprotocol_splits_no_response(arena: MakeArena) -> 
 
     assert "stolen" not in head
     assert "Sec-WebSocket-Protocol" not in head
+
+
+def test_a9_line_break_in_a_refusal_forges_no_line(arena: MakeArena) -> None:
+    """An application may quote its peer when it refuses; the log stays one line."""
+
+    def refuse(client: Any, asked: Any) -> None:
+        if asked.path != "/bystander":
+            raise InvalidRequest(f"no such thing: {unquote(asked.query)}")
+
+    with arena(process_request=refuse) as scene, scene.attacker() as peer:
+        peer.write(request(line=b"GET /?a%0d%0aINFO%20forged%1b[2J HTTP/1.1"))
+        status, head, _ = peer.read_response()
+
+        assert status == 400
+        assert "forged" not in head
 
 
 @pytest.mark.parametrize(
