@@ -53,10 +53,10 @@ def test_a1_two_thousand_headers_are_too_many(arena: MakeArena) -> None:
     ids=["field", "open field", "line", "megabyte line", "megabyte"],
 )
 def test_a2_endless_line_is_refused_before_its_end(
-    arena: MakeArena, data: bytes, status: int, words: str
+    flooded_arena: MakeArena, data: bytes, status: int, words: str
 ) -> None:
     """A line over 8 KiB is refused as soon as that much is there, end or not."""
-    with arena() as scene:
+    with flooded_arena() as scene:
         scene.refuses(data, status, words)
 
 
