@@ -192,7 +192,16 @@ def test_pages_of_a_subclass(recorder: Recorder) -> None:
     assert threads == ["websock-http"] * 3
 
 
-@pytest.mark.parametrize("hook", ["quick", "slow"])
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "quick",
+        pytest.param(
+            "slow",
+            marks=pytest.mark.xfail(run=False, reason="the connection stays"),
+        ),
+    ],
+)
 def test_page_that_raises_leaves_nobody_hanging(
     recorder: Recorder, hook: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -202,8 +211,6 @@ def test_page_that_raises_leaves_nobody_hanging(
         setattr(server, hook, fail)
         with Peer(server.address) as peer:
             peer.socket.sendall(get())
-            if hook == "slow":
-                pytest.xfail("the connection is kept for ever")
             assert b"secret" not in peer.read_to_end()
         assert wait_until(lambda: is_empty(server))
         with Peer(server.address).open():
