@@ -116,9 +116,7 @@ def test_full_inbox_pauses_reading(pair: tuple[Client, Peer]) -> None:
     "hard",
     [
         False,
-        pytest.param(
-            True, marks=pytest.mark.xfail(run=False, reason="its thread isn't woken")
-        ),
+        True,
     ],
 )
 def test_client_with_a_full_inbox_can_be_closed(

@@ -521,9 +521,9 @@ def test_finish_comes_after_the_outbox(wire: Wire) -> None:
     assert wire.transport.calls == ["finish"]
 
 
-def test_drain_takes_what_comes_after_the_reader_has_left(wire: Wire) -> None:
-    """It looks for the peer's Close frame alone; then for its end."""
-    seen: list[tuple[Close | None, bool]] = []
+def test_drain_drops_what_comes_after_the_reader_has_left(wire: Wire) -> None:
+    """Whatever it is, until the peer's end."""
+    seen: list[bool] = []
     wire.connection.close()
     wire.connection.say_goodbye()
     wire.connection.finish()
@@ -535,10 +535,9 @@ def test_drain_takes_what_comes_after_the_reader_has_left(wire: Wire) -> None:
     ):
         wire.transport.arrive(*pieces)
         assert not wire.connection.drain()
-        seen.append((wire.protocol.close_rcvd, wire.connection.is_over()))
+        seen.append(wire.connection.is_over())
 
-    theirs = Close(4001, "")
-    assert seen == [(None, False), (None, False), (theirs, True), (theirs, True)]
+    assert seen == [False, False, True, True]
     assert [frame.opcode for frame in wire.frames()] == [Opcode.CLOSE]
 
 
@@ -810,7 +809,6 @@ def test_broadcast_to_one_who_leaves_is_nothing(policy: str) -> None:
     assert not wire.connection.offer(SharedMessage("news"), policy)
 
 
-@pytest.mark.xfail(strict=True, reason="offer() raises", raises=LocalProtocolError)
 def test_broadcast_between_fragments_is_no_error_of_the_broadcaster(
     wire: Wire,
 ) -> None:

@@ -243,7 +243,6 @@ def test_file_that_is_no_socket_stays(short_path: Path) -> None:
     assert short_path.read_text() == "precious"
 
 
-@pytest.mark.xfail(strict=True, reason="stat() takes no null byte")
 def test_abstract_address_has_no_file(tmp_path: Path) -> None:
     """Linux has Unix sockets without one; nothing is to be removed."""
     name = "\0websock-test-" + tmp_path.name

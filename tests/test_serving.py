@@ -196,10 +196,7 @@ def test_pages_of_a_subclass(recorder: Recorder) -> None:
     "hook",
     [
         "quick",
-        pytest.param(
-            "slow",
-            marks=pytest.mark.xfail(run=False, reason="the connection stays"),
-        ),
+        "slow",
     ],
 )
 def test_page_that_raises_leaves_nobody_hanging(
@@ -218,7 +215,6 @@ def test_page_that_raises_leaves_nobody_hanging(
     assert caplog.text.count("ZeroDivisionError: secret") == 1
 
 
-@pytest.mark.xfail(run=False, reason="the thread dies, the connection stays")
 @pytest.mark.parametrize("upgrade", [True, False])
 @pytest.mark.parametrize("answer", [True, False])
 def test_hook_may_cut_the_connection(
@@ -255,7 +251,6 @@ def test_hook_may_close_the_connection(recorder: Recorder) -> None:
         assert peer.closes(4000, "later")
 
 
-@pytest.mark.xfail(run=False, reason="the thread dies, the connection stays")
 def test_hook_that_outlives_its_server(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

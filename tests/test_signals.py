@@ -146,7 +146,6 @@ def test_application_gets_its_wakeup_descriptor_back(
             signal.set_wakeup_fd(former)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="dup() comes too early")
 def test_handlers_are_put_back_without_descriptors(
     wakeup_fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

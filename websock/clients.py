@@ -276,6 +276,9 @@ class Client(Connection):
         """Be the client's thread: handshake, callbacks, end."""
         try:
             opened = self._open()
+        except ConnectionClosed:
+            self._host.retire(self)
+            return
         except Exception as error:
             # The hooks are the application's; so is what they put into the 101.
             self._host.callbacks.report(error, self, "process_request")
@@ -332,6 +335,7 @@ class Client(Connection):
         assert self.request is not None
         subprotocol = self._choose_subprotocol(self.request)
         with self._lock:
+            self._raise_if_lost()
             self._protocol.accept(
                 self.request,
                 subprotocol=subprotocol,
@@ -392,8 +396,10 @@ class Client(Connection):
         # RFC 9110 (6.6.1) wants it of whoever has a clock.
         response.headers.setdefault("Date", formatdate(usegmt=True))
         with self._lock:
-            self._protocol.reject(response, head=head)
-            self._write_due()
+            # A hook may have cut the connection, or outlived the server.
+            if not self._lost:
+                self._protocol.reject(response, head=head)
+                self._write_due()
         self._host.expect_end(self)
         self._host.retire(self)
 
@@ -480,6 +486,11 @@ class Client(Connection):
     def _wake_to_end(self) -> None:
         super()._wake_to_end()
         self._wake_receivers()
+
+    def _lose(self) -> None:
+        super()._lose()
+        if self._inbox_ready is not None:
+            self._inbox_ready.notify_all()
 
     def _log_frame(self, direction: str, event: object) -> None:
         logger = self._host.logger

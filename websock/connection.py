@@ -21,7 +21,12 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from .closing import Close, CloseCode
-from .exceptions import ConnectionClosed, RemoteProtocolError, SendTimeout
+from .exceptions import (
+    ConnectionClosed,
+    LocalProtocolError,
+    RemoteProtocolError,
+    SendTimeout,
+)
 from .frames import Frame, serialize_close
 from .lifecycle import State
 from .messages import Data, Event, Pong
@@ -283,7 +288,11 @@ class Connection:
             if self._outbox_size >= self._write_limit and policy == "drop_oldest":
                 self._drop_oldest()
             if self._outbox_size < self._write_limit:
-                self._protocol.send_shared(message)
+                try:
+                    self._protocol.send_shared(message)
+                except LocalProtocolError:
+                    # It's in the middle of a message that is sent by hand.
+                    return False
                 self._write_due(droppable=True)
                 return not self._lost
             if policy != "close":
@@ -472,7 +481,7 @@ class Connection:
         self.flush()
 
     def drain(self) -> bool:
-        """Take what arrives after the reader has left; never much at once.
+        """Drop what arrives after the reader has left; never much at once.
 
         Returns:
             Whether there may be more right now: a peer that goes on sending must
@@ -491,10 +500,6 @@ class Connection:
             if data is None and self._protocol.state is not State.CLOSED:
                 return False
             self._peer_ended = not data
-            if data and self._protocol.close_sent and not self._protocol.close_rcvd:
-                for event in self._protocol.receive_data(data):
-                    if isinstance(event, Close):
-                        self.mark_close_rcvd(event)
         return not self._peer_ended
 
     def is_over(self) -> bool:

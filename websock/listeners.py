@@ -78,12 +78,13 @@ def open_listeners(
 def close_listeners(listeners: list[socket.socket]) -> None:
     """Close listening sockets; a Unix socket's file goes, too."""
     for listener in listeners:
-        path = ""
+        path: object = None
         if _is_unix(listener):
             with contextlib.suppress(OSError):
                 path = listener.getsockname()
         listener.close()
-        if path and not path.startswith("\0"):
+        # An abstract address is bytes, and has no file.
+        if path and isinstance(path, str):
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
@@ -170,6 +171,8 @@ def _bind_unix(path: str) -> socket.socket:
 
 def _remove_stale(path: str) -> None:
     """Remove the file of a Unix socket that nobody listens on any more."""
+    if path.startswith("\0"):
+        return  # An abstract address, which has no file.
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return

@@ -340,6 +340,9 @@ class Serving:
                 raise UpgradeRequired("this server speaks WebSocket only here")
         except HandshakeError as error:
             client.refuse(error)
+        except Exception:
+            self.logger.exception("internal error")
+            client.send_response(client.respond(500, "internal error\n"))
         else:
             client.send_response(response)
 

@@ -49,22 +49,20 @@ def stop_signals(
         stop()
 
     handlers = []
-    former_fd = None
     if threading.current_thread() is threading.main_thread():
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            handlers.append((signal.SIGTERM, signal.signal(signal.SIGTERM, terminate)))
+            handlers.append((signal.SIGTERM, terminate))
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            handlers.append((signal.SIGINT, signal.signal(signal.SIGINT, interrupt)))
-    if handlers:
-        # One of our own, since the loop closes its before the context ends, and
-        # its number may be given to another connection at once.
-        own_fd = os.dup(wakeup_fd)
-        former_fd = signal.set_wakeup_fd(own_fd, warn_on_full_buffer=False)
-    try:
-        yield lambda: interrupted
-    finally:
-        if former_fd is not None:
-            signal.set_wakeup_fd(former_fd)
-            os.close(own_fd)
+            handlers.append((signal.SIGINT, interrupt))
+    with contextlib.ExitStack() as undo:
+        if handlers:
+            # One of our own, since the loop closes its before the context ends, and
+            # its number may be given to another connection at once.
+            own_fd = os.dup(wakeup_fd)
+            undo.callback(os.close, own_fd)
+            former_fd = signal.set_wakeup_fd(own_fd, warn_on_full_buffer=False)
+            undo.callback(signal.set_wakeup_fd, former_fd)
         for number, handler in handlers:
-            signal.signal(number, handler)
+            former = signal.signal(number, handler)
+            undo.callback(signal.signal, number, former)
+        yield lambda: interrupted

@@ -223,14 +223,17 @@ class _Pipe:
     __slots__ = ("_write_end", "read_end")
 
     def __init__(self) -> None:
+        # What is closed in the end, if there are no descriptors to be had.
+        self.read_end = self._write_end = -1
         self.read_end, self._write_end = os.pipe()
 
     def fire(self) -> None:
         os.write(self._write_end, b"\0")
 
     def __del__(self) -> None:
-        os.close(self.read_end)
-        os.close(self._write_end)
+        if self.read_end >= 0:
+            os.close(self.read_end)
+            os.close(self._write_end)
 
 
 class WakeGroup:
@@ -383,8 +386,11 @@ class TlsTransport(PollTransport):
         """Take what has arrived; see :meth:`Transport.read_nowait`."""
         try:
             with self._lock:
+                if self._finished:
+                    # Not the method of SSLSocket, which decrypts.
+                    return socket.socket.recv(self._tls, READ_SIZE)
                 return self._tls.recv(READ_SIZE)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return b""
@@ -416,11 +422,16 @@ class TlsTransport(PollTransport):
         return sent
 
     def finish_writing(self) -> None:
-        """Tell the peer that nothing more comes."""
+        """Tell the peer that nothing more comes.
+
+        What the peer still sends is read as it is on the wire from now on: OpenSSL
+        takes no more of it once it has sent its own end.
+        """
         with self._lock:
             if not self._finished:
                 self._finished = True
-                # It sends close_notify, and then wants the peer's.
+                # It sends close_notify, and then wants the peer's, or stumbles over
+                # what the peer sent before that.
                 with contextlib.suppress(OSError, ValueError):
                     self._tls.unwrap()
         super().finish_writing()

@@ -48,18 +48,7 @@ def arena(request: pytest.FixtureRequest) -> MakeArena:
     return make
 
 
-@pytest.fixture(
-    params=[
-        "tcp",
-        pytest.param(
-            "tls",
-            marks=pytest.mark.xfail(
-                strict=False,
-                reason="data that meets our close_notify ends TLS, and the connection",
-            ),
-        ),
-    ]
-)
+@pytest.fixture(params=["tcp", "tls"])
 def flooded_arena(request: pytest.FixtureRequest) -> MakeArena:
     """Make an arena whose attackers go on sending, over plain TCP and over TLS."""
     make: MakeArena = request.getfixturevalue(f"{request.param}_arena")
