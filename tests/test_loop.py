@@ -203,7 +203,9 @@ def test_timers_run_in_order_of_their_deadlines(loop: Loop, clock: Clock) -> Non
     assert got == ["a", "b", "c", "d"]
 
 
-def test_cancelled_timer_does_not_run(loop: Loop, clock: Clock) -> None:
+def test_cancelled_timer_does_not_run(
+    loop: Loop, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     """Not when another one cancels it at the same deadline, either."""
     got: list[str] = []
     first = loop.call_at(clock.now, lambda: second.cancel())
@@ -213,6 +215,7 @@ def test_cancelled_timer_does_not_run(loop: Loop, clock: Clock) -> None:
     settle(loop)
 
     assert got == ["third"]
+    assert caplog.records == []
     assert first.callback is None
     first.cancel()
 

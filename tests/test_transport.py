@@ -491,10 +491,9 @@ def test_interrupt_just_before_the_wait_counts(certificate: Certificate) -> None
 
     class Group(WakeGroup):
         @property
-        def current(self) -> Any:  # type: ignore[override]
-            pipe = self.pipe
+        def current(self) -> Any:
             ends.ours.interrupt()
-            return pipe
+            return self.pipe
 
         @current.setter
         def current(self, pipe: Any) -> None:

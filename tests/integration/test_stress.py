@@ -128,7 +128,9 @@ def test_senders_broadcasters_and_closers_at_once() -> None:
     server = WebSocketServer("127.0.0.1", 0, **recorder.callbacks(), write_limit=2**26)
     with running(server):
         peers = [Peer(server.address).open() for _ in range(CLIENTS)]
-        clients = [recorder.opened.get(timeout=DEADLINE) for _ in peers]
+        arrived = [recorder.opened.get(timeout=DEADLINE) for _ in peers]
+        by_address = {client.address: client for client in arrived}
+        clients = [by_address[peer.socket.getsockname()] for peer in peers]
         readers = [StrictReader(peer) for peer in peers]
         leaving = set(clients[::2])
 
