@@ -35,10 +35,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as quick what isn't heavy."""
+    """Mark as quick what isn't heavy; run that first, and browsers last.
+
+    Playwright keeps an event loop in the main thread, in which no other test could
+    run one of its own.
+    """
     for item in items:
         if not HEAVY & {mark.name for mark in item.iter_markers()}:
             item.add_marker("quick")
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("browser") is not None,
+            item.get_closest_marker("quick") is None,
+        )
+    )
 
 
 @pytest.hookimpl(wrapper=True)
