@@ -102,9 +102,10 @@ def test_garbage_is_dropped_with_one_line(
     server = secure.server()
     with caplog.at_level(logging.INFO, "websock"), running(server):
         with Peer(server.address) as peer:
-            peer.socket.sendall(b"\0garbage\n" * 100)
-            peer.socket.shutdown(socket.SHUT_WR)
-            with contextlib.suppress(ConnectionResetError, ssl.SSLError):
+            # The server may be faster than we are.
+            with contextlib.suppress(OSError):
+                peer.socket.sendall(b"\0garbage\n" * 100)
+                peer.socket.shutdown(socket.SHUT_WR)
                 peer.read_to_end()
         with secure.peer(server).open():
             pass
@@ -127,8 +128,8 @@ def test_peer_that_leaves_during_the_handshake(
             for reset in (False, True):
                 with Peer(server.address) as peer:
                     peer.socket.sendall(data)
+                    assert wait_until(lambda: has_newcomer(server))
                     if reset:
-                        assert wait_until(lambda: has_newcomer(server))
                         peer.reset()
                 assert wait_until(lambda: not has_newcomer(server))
         with secure.peer(server).open():
