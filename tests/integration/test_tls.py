@@ -101,12 +101,11 @@ def test_garbage_is_dropped_with_one_line(
     """A scanner costs a line in the log, and others notice nothing."""
     server = secure.server()
     with caplog.at_level(logging.INFO, "websock"), running(server):
-        with Peer(server.address) as peer:
-            # The server may be faster than we are.
-            with contextlib.suppress(OSError):
-                peer.socket.sendall(b"\0garbage\n" * 100)
-                peer.socket.shutdown(socket.SHUT_WR)
-                peer.read_to_end()
+        # The server may be faster than we are.
+        with Peer(server.address) as peer, contextlib.suppress(OSError):
+            peer.socket.sendall(b"\0garbage\n" * 100)
+            peer.socket.shutdown(socket.SHUT_WR)
+            peer.read_to_end()
         with secure.peer(server).open():
             pass
     assert caplog.text.count("TLS handshake failed") == 1
