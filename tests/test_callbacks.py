@@ -246,7 +246,27 @@ def test_table_changes_while_others_call(callbacks: Callbacks) -> None:
 # Exceptions.
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, KeyboardInterrupt])
+def test_ctrl_c_passes_where_the_main_thread_runs_callbacks(
+    callbacks: Callbacks,
+) -> None:
+    """``serve_once`` in a script ends with it; other threads never get one."""
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    callbacks.assign("on_data_receive", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        callbacks.run("on_data_receive", "the client", "c", "data")
+    thread = threading.Thread(
+        target=callbacks.run, args=("on_data_receive", "the client", "c", "data")
+    )
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
 def test_exception_of_a_function_stops_no_other(
     callbacks: Callbacks, error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:

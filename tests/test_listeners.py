@@ -37,7 +37,7 @@ def opened(host: str, port: int = 0, **options: Any) -> Iterator[list[socket.soc
     try:
         yield listeners
     finally:
-        close_listeners(listeners)
+        close_listeners(listeners, options.get("unix"))
 
 
 def descriptors() -> set[str]:
@@ -200,7 +200,7 @@ def test_unix_socket_and_its_file(short_path: Path) -> None:
     assert first.fileno() == -1
     assert short_path.is_socket()
     assert not is_loopback_only(listeners)
-    close_listeners(listeners)
+    close_listeners(listeners, short_path)
     assert not short_path.exists()
     close_listeners([])
 

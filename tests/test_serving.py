@@ -96,7 +96,7 @@ def test_full_pool_is_503(
 ) -> None:
     """Slow pages cost WebSockets nothing, and those that wait are answered."""
     monkeypatch.setattr(
-        module, "Pool", lambda logger: Pool(logger, max_threads=1, max_jobs=1)
+        module, "Pool", lambda logger, **_: Pool(logger, max_threads=1, max_jobs=1)
     )
     gate, started = threading.Event(), threading.Event()
 

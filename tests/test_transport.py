@@ -190,7 +190,7 @@ def test_read_takes_a_bounded_piece(ends: Ends) -> None:
     sender.join(DEADLINE)
 
     assert got == data
-    assert not ends.ours.readable()
+    assert not ends.ours.has_data()
 
 
 def test_read_gives_up_at_its_deadline(ends: Ends) -> None:
@@ -202,7 +202,7 @@ def test_read_gives_up_at_its_deadline(ends: Ends) -> None:
     with pytest.raises(TimeoutError):
         ends.ours.read(deadline)
     ends.peer.sendall(b"x")
-    assert wait_until(ends.ours.readable)
+    assert wait_until(ends.ours.has_data)
     assert ends.ours.read(deadline) == b"x"
 
 
@@ -210,7 +210,7 @@ def test_read_nowait_does_not_wait(ends: Ends) -> None:
     """Nothing is :obj:`None`, the end is empty, and stays so."""
     assert ends.ours.read_nowait() is None
     ends.peer.sendall(b"x")
-    assert wait_until(ends.ours.readable)
+    assert wait_until(ends.ours.has_data)
     assert ends.ours.read_nowait() == b"x"
     assert ends.ours.read_nowait() is None
     ends.finish_peer()
@@ -587,14 +587,14 @@ def tls(certificate: Certificate) -> Iterator[Ends]:
 def test_decrypted_data_counts_as_readable(tls: Ends) -> None:
     """OpenSSL may hold what the socket doesn't have any more."""
     tls.peer.sendall(b"x" * 1000)
-    assert wait_until(tls.ours.readable)
+    assert wait_until(tls.ours.has_data)
     with tls.ours._lock:  # type: ignore[attr-defined]
         assert tls.ours._tls.recv(1) == b"x"  # type: ignore[attr-defined]
 
     assert not wait_for(tls.ours.fileno(), None, write=False, timeout=0)
-    assert tls.ours.readable()
+    assert tls.ours.has_data()
     assert tls.ours.read() == b"x" * 999
-    assert not tls.ours.readable()
+    assert not tls.ours.has_data()
 
 
 def test_garbage_instead_of_a_record_is_a_lost_connection(tls: Ends) -> None:

@@ -51,7 +51,8 @@ class WebSocketServer(Server):
         on_connection_close: See above.
         on_server_destruct: See above.
         on_error: See above.
-        DEBUG: Whether the logger shows frames.
+        DEBUG: Whether the logger's level is DEBUG, at which it gets frames, too; to
+            see them, it needs a handler.
         host: Another name for ``ip``.
         options: The fields of :class:`Settings`.
 

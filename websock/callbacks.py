@@ -28,6 +28,11 @@ EVENTS: Final = {
 }
 """Names of the callbacks, and the most arguments that each one can get."""
 
+CLOSE_PARAMETERS: Final = frozenset(
+    {"code", "reason", "close_code", "close_reason", "status_code"}
+)
+"""Parameters with defaults that ``on_connection_close`` fills all the same."""
+
 FLOOD_COUNT: Final = 20
 """Tracebacks that are logged within :data:`FLOOD_SECONDS`; more are counted only."""
 
@@ -45,6 +50,14 @@ def adapt(function: Callable[..., Any], most: int) -> Callable[..., Any]:
         return function
     positional = 0
     for parameter in parameters:
+        if (
+            positional >= 1
+            and most > 2
+            and parameter.default is not parameter.empty
+            and parameter.name not in CLOSE_PARAMETERS
+        ):
+            # ``lambda client, name=name: ...`` keeps something of its own there.
+            break
         if parameter.kind is parameter.VAR_POSITIONAL:
             return function
         if parameter.kind in (
@@ -160,7 +173,10 @@ class Callbacks:
             try:
                 function(*args)
             except BaseException as error:
-                # SystemExit of a callback ends neither its thread nor the server.
+                # Ctrl-C is for the main thread, whoever it runs; SystemExit of a
+                # callback ends neither its thread nor the server.
+                if isinstance(error, KeyboardInterrupt) and is_main_thread():
+                    raise
                 healthy = self.report(error, client, event) and healthy
         return healthy
 
@@ -218,6 +234,11 @@ class Callbacks:
                 FLOOD_COUNT,
                 FLOOD_SECONDS,
             )
+
+
+def is_main_thread() -> bool:
+    """Whether the calling thread is the one that gets Ctrl-C."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _check_event(event: str) -> None:

@@ -34,7 +34,7 @@ from .messages import Event, Ping, Pong
 from .protocol import Protocol as WebSocketProtocol
 from .request import Request
 from .settings import Settings
-from .transport import Transport
+from .transport import Transport, show_address
 
 __all__ = ["Client", "Clients", "Host"]
 
@@ -179,7 +179,13 @@ class Client(Connection):
 
         On a Unix socket, where peers have none, ("unix", id).
         """
-        return self._transport.getpeername() or ("unix", self.id)
+        address = self._transport.getpeername()
+        return address if isinstance(address, tuple) else ("unix", self.id)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it got a response of plain HTTP, not a WebSocket."""
+        return not self._protocol.was_accepted
 
     def getpeername(self) -> Any:
         """Return :attr:`address`; works after the connection was lost, too."""
@@ -324,6 +330,8 @@ class Client(Connection):
                     "process_request must return a Response or None,"
                     f" not {type(response).__name__}"
                 )
+            if response is not None and int(response.status) < 200:
+                raise ValueError("process_request must return a final response")
             return response
         except HandshakeError:
             raise
@@ -394,7 +402,9 @@ class Client(Connection):
         head = self.request is not None and self.request.method == "HEAD"
         response = refuse(answer) if isinstance(answer, HandshakeError) else answer
         # RFC 9110 (6.6.1) wants it of whoever has a clock.
-        response.headers.setdefault("Date", formatdate(usegmt=True))
+        headers = Headers(response.headers)
+        headers.setdefault("Date", formatdate(usegmt=True))
+        response = Response(response.status, headers, response.body)
         with self._lock:
             # A hook may have cut the connection, or outlived the server.
             if not self._lost:
@@ -417,15 +427,23 @@ class Client(Connection):
     def _deliver(self, message: str | bytes) -> bool:
         self._log_frame("<", message)
         callbacks = self._host.callbacks
-        if self._inbox is not None and (
-            self._receivers or not callbacks.functions("on_data_receive")
+        if self._inbox is not None and self._put_into_inbox(
+            message, keep=not callbacks.functions("on_data_receive")
         ):
-            return self._put_into_inbox(message)
+            return True
         return self._guard(callbacks.run("on_data_receive", self, self, message))
 
-    def _put_into_inbox(self, message: str | bytes) -> bool:
+    def _put_into_inbox(self, message: str | bytes, *, keep: bool) -> bool:
+        """Give a message to recv(): one for each that waits, others only to ``keep``.
+
+        Returns:
+            Whether it was taken.
+
+        """
         with self._lock:
             assert self._inbox is not None and self._inbox_ready is not None
+            if not keep and self._receivers <= len(self._inbox):
+                return False
             self._inbox.append(message)
             self._inbox_ready.notify_all()
             while len(self._inbox) >= INBOX_LIMIT and self._close_wanted is None:
@@ -524,16 +542,6 @@ def shorten(text: str) -> str:
 def escape(text: str) -> str:
     """Make one printable line of ``text``, so that nobody forges another one."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def show_address(address: Any) -> str:
-    """Address as people write it."""
-    if isinstance(address, tuple):
-        host = str(address[0])
-        if ":" in host:
-            host = f"[{host}]"
-        return f"{host}:{address[1]}"
-    return str(address)
 
 
 class Clients(Mapping[Any, Client]):

@@ -27,7 +27,7 @@ from .exceptions import (
     RemoteProtocolError,
     SendTimeout,
 )
-from .frames import Frame, serialize_close
+from .frames import Frame, check_close
 from .lifecycle import State
 from .messages import Data, Event, Pong
 from .protocol import Protocol as WebSocketProtocol
@@ -40,6 +40,13 @@ __all__ = ["Connection", "Keeper"]
 MAX_PINGS: Final = 16
 """Pings that wait for their Pongs; when there are more, the oldest is forgotten."""
 
+
+SLICE: Final = 4096
+"""How much is decoded at once where messages may be compressed, in bytes: it may
+become a thousand times as much, all of which waits for callbacks."""
+
+ENTRY_COST: Final = 128
+"""What a piece of data in the outbox costs besides itself, in bytes."""
 
 DRAIN_READS: Final = 4
 """Reads in a row from a connection that is drained, before others have their turn."""
@@ -83,6 +90,7 @@ class Connection:
         "_close_wanted",
         "_ended",
         "_finish_when_flushed",
+        "_flushed",
         "_keeper",
         "_lock",
         "_outbox",
@@ -95,6 +103,7 @@ class Connection:
         "_room",
         "_send_timeout",
         "_transport",
+        "_unread",
         "_write_limit",
         "last_alive",
         "latency",
@@ -128,8 +137,10 @@ class Connection:
         # The reader's own.
         self._reader_ident: int | None = None
         self._pending: deque[Event] = deque()
+        self._unread = b""
         self._ended = False
-        # The keeper's own, once it has the connection back.
+        # The keeper's own.
+        self._flushed = 0
         self._peer_ended = False
         self.last_alive = monotonic()
         """When the peer last showed that it lives, on the monotonic clock."""
@@ -176,6 +187,9 @@ class Connection:
         while self._close_wanted is None:
             if self._pending:
                 return self._pending.popleft()
+            if self._unread:
+                self._receive(self._unread)
+                continue
             if self._ended:
                 return None
             try:
@@ -191,6 +205,9 @@ class Connection:
         return None
 
     def _receive(self, data: bytes) -> None:
+        self._unread = b""
+        if self._protocol.extensions and len(data) > SLICE:
+            data, self._unread = data[:SLICE], data[SLICE:]
         events = self._protocol.receive_data(data)
         # A Pong counts only if it answers a Ping; see take_pong(). A piece of a
         # frame is no event yet, but somebody sent it.
@@ -208,8 +225,17 @@ class Connection:
             self.last_alive = now
 
     def answer(self, event: Event) -> None:
-        """Send the answer to ``event`` that RFC 6455 demands, if any; never waits."""
+        """Send the answer to ``event`` that RFC 6455 demands, if any.
+
+        A peer that doesn't read its answers isn't read either, as long as its
+        outbox is full, and is dropped after ``send_timeout``.
+        """
         with self._lock:
+            if self._outbox_size >= self._write_limit:
+                try:
+                    self._wait_for_room()
+                except SendTimeout:
+                    return
             self._protocol.respond(event)
             self._write_due()
 
@@ -343,8 +369,7 @@ class Connection:
                 nothing changed.
 
         """
-        close = Close(code, reason)
-        serialize_close(close)
+        close = check_close(code, reason)
         with self._lock:
             if (
                 self._close_wanted is not None
@@ -412,7 +437,7 @@ class Connection:
                 self._keeper.flush_later(self)
             assert self._outbox is not None
             self._outbox.append((rest, droppable))
-            self._outbox_size += len(rest)
+            self._outbox_size += len(rest) + ENTRY_COST
 
     def _wait_for_room(self) -> None:
         assert self._lock.locked()
@@ -442,7 +467,7 @@ class Connection:
         kept: deque[tuple[bytes | memoryview, bool]] = deque()
         for data, droppable in self._outbox:
             if droppable and self._outbox_size >= self._write_limit:
-                self._outbox_size -= len(data)
+                self._outbox_size -= len(data) + ENTRY_COST
             else:
                 kept.append((data, droppable))
         self._outbox = kept
@@ -458,11 +483,13 @@ class Connection:
                     data, _ = outbox[0]
                     sent = self._transport.write_nowait(data)
                     self._outbox_size -= sent
+                    self._flushed += sent
                     if sent < len(data):
                         # Of a message that may have begun, the rest must follow.
                         outbox[0] = (memoryview(data)[sent:], False)
                         break
                     outbox.popleft()
+                    self._outbox_size -= ENTRY_COST
             except OSError:
                 self._lose()
             if self._room is not None and self._outbox_size < self._write_limit:
@@ -502,13 +529,18 @@ class Connection:
             self._peer_ended = not data
         return not self._peer_ended
 
+    def take_flushed(self) -> int:
+        """How many bytes were flushed since the last call."""
+        flushed, self._flushed = self._flushed, 0
+        return flushed
+
     def is_over(self) -> bool:
         """Whether there is nothing more to drain, nor to flush."""
         return self._peer_ended and not self._outbox
 
     def has_unread_data(self) -> bool:
-        """Whether something of the peer waits for the reader, who is busy."""
-        return self._transport.readable()
+        """Whether something of the peer, who is there, waits for the busy reader."""
+        return self._transport.has_data()
 
     def fileno(self) -> int:
         """Descriptor of the socket; -1 once it's closed."""

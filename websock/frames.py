@@ -21,6 +21,7 @@ __all__ = [
     "CONTROL_LIMIT",
     "Frame",
     "Opcode",
+    "check_close",
     "parse_close",
     "serialize_close",
     "serialize_frame",
@@ -123,6 +124,20 @@ def parse_close(payload: bytes) -> Close:
         return Close(code, payload[2:].decode())
     except UnicodeDecodeError as error:
         raise InvalidPayload(f"close reason isn't UTF-8: {error.reason}") from None
+
+
+def check_close(code: int, reason: str) -> Close:
+    """Make sure that a Close frame may carry a code and a reason (7.4).
+
+    Raises:
+        LocalProtocolError: If it may not; 1005 is the absence of a code.
+
+    """
+    if code == CloseCode.NO_STATUS_RCVD:
+        raise LocalProtocolError(f"close code {code} may not be sent")
+    close = Close(code, reason)
+    serialize_close(close)
+    return close
 
 
 def serialize_close(close: Close) -> bytes:

@@ -21,7 +21,7 @@ from .loop import Loop, Timer
 from .protocol import Protocol, Side
 from .request import Request, RequestReader
 from .settings import Settings
-from .transport import Transport, WakeGroups, connect_transport
+from .transport import Transport, WakeGroups, connect_transport, show_address
 
 __all__ = ["Intake"]
 
@@ -102,7 +102,7 @@ class Intake:
             self._exhausted = False
             try:
                 newcomer = _Newcomer(self, sock, normalize(address))
-            except OSError as error:
+            except Exception as error:
                 # No descriptor left for what goes with it, or a dead peer.
                 self._logger.warning("connection dropped: %s", error)
                 sock.close()
@@ -213,7 +213,11 @@ class _Newcomer:
                     InvalidRequest("this port speaks TLS: use https:// or wss://")
                 )
                 return
-        intake._logger.info("%s: TLS handshake failed: %s", self._address, error.reason)
+        intake._logger.info(
+            "%s: TLS handshake failed: %s",
+            show_address(self._address),
+            error.reason,
+        )
         self.drop()
 
     def _detach_plain(self) -> Transport | None:
@@ -253,7 +257,9 @@ class _Newcomer:
         if self._transport is not None and self._reader.started:
             self._refuse(RequestTimeout("the request isn't complete in time"))
         else:
-            self._intake._logger.info("%s: silent until open_timeout", self._address)
+            self._intake._logger.info(
+                "%s: silent until open_timeout", show_address(self._address)
+            )
             self.drop()
 
     def _refuse(self, error: HandshakeError) -> None:

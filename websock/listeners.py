@@ -70,23 +70,21 @@ def open_listeners(
             listener.set_inheritable(False)
     except BaseException:
         first.close()
-        close_listeners(listeners)
+        close_listeners(listeners, settings.unix)
         raise
     return listeners
 
 
-def close_listeners(listeners: list[socket.socket]) -> None:
-    """Close listening sockets; a Unix socket's file goes, too."""
+def close_listeners(
+    listeners: list[socket.socket], unix: str | os.PathLike[str] | None = None
+) -> None:
+    """Close listening sockets; the file of the one bound to ``unix`` goes, too."""
     for listener in listeners:
-        path: object = None
-        if _is_unix(listener):
-            with contextlib.suppress(OSError):
-                path = listener.getsockname()
         listener.close()
-        # An abstract address is bytes, and has no file.
-        if path and isinstance(path, str):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+    # An abstract address has no file; what systemd bound is systemd's.
+    if unix is not None and listeners and not os.fspath(unix).startswith("\0"):
+        with contextlib.suppress(OSError):
+            os.unlink(unix)
 
 
 def is_loopback_only(listeners: list[socket.socket]) -> bool:
@@ -98,10 +96,6 @@ def is_loopback_only(listeners: list[socket.socket]) -> bool:
         ).is_loopback
         for listener in listeners
     )
-
-
-def _is_unix(listener: socket.socket) -> bool:
-    return listener.family == getattr(socket, "AF_UNIX", None)
 
 
 def _bind_tcp(first: socket.socket, host: str, port: int) -> list[socket.socket]:

@@ -25,6 +25,9 @@ __all__ = ["Loop", "Timer"]
 READ: Final = selectors.EVENT_READ
 WRITE: Final = selectors.EVENT_WRITE
 
+LONGEST_WAIT: Final = 3600.0
+"""Longest wait, in seconds; systems have their limits."""
+
 Callback = Callable[[], None]
 """Something for the loop to call; what it raises is logged, and the loop goes on."""
 
@@ -166,7 +169,7 @@ class Loop:
             return 0.0
         if not self._timers:
             return None
-        return max(0.0, self._timers[0][0] - monotonic())
+        return min(max(0.0, self._timers[0][0] - monotonic()), LONGEST_WAIT)
 
     # Other threads.
 
@@ -206,15 +209,21 @@ class Loop:
             waiters: dict[int, Callback] = key.data
             for event in (READ, WRITE):
                 # The first of the two may have unregistered the second.
-                if events & event and event in waiters:
-                    self._call(waiters[event])
+                if not (events & event and event in waiters):
+                    continue
+                # What fails would fail again at once, and for ever.
+                if not self._call(waiters[event]):
+                    self._set(key.fd, event, None)
         for _ in range(len(self._calls)):
             self._call(self._calls.popleft())
         self._run_timers()
 
-    def _call(self, callback: Callback) -> None:
+    def _call(self, callback: Callback) -> bool:
+        """Call back; return whether it went well."""
         try:
             callback()
         except Exception:
             # One connection's bad luck must not end all the others.
             self._logger.exception("internal error")
+            return False
+        return True

@@ -90,11 +90,12 @@ class Pool:
             return threading.current_thread() in self._threads
 
     def close(self, deadline: float) -> None:
-        """End the threads, and wait for them until ``deadline`` (monotonic clock)."""
+        """Do what waits, and end the threads, by ``deadline`` (monotonic clock)."""
         with self._changed:
             self._closed = True
-            self._jobs.clear()
             self._changed.notify_all()
             threads = list(self._threads)
         for thread in threads:
             thread.join(max(0.0, deadline - monotonic()))
+        with self._changed:
+            self._jobs.clear()

@@ -151,6 +151,11 @@ class Protocol:
         """Agreed extensions, in their agreed order (9.1)."""
         return () if self._reader is None else self._reader.extensions
 
+    @property
+    def was_accepted(self) -> bool:
+        """Whether the opening handshake succeeded, so that there are frames."""
+        return self._reader is not None
+
     # The reading half.
 
     def receive_request(self, data: bytes) -> Request | None:

@@ -15,24 +15,29 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Final, Self, Unpack
 
 from .callbacks import EVENTS, Callbacks
 from .clients import Client, Clients
-from .closing import Close, CloseCode
+from .closing import CloseCode
+from .exceptions import LocalProtocolError
 from .extensions.base import ServerExtensionFactory
 from .extensions.permessage_deflate import PerMessageDeflate
-from .frames import Frame, Opcode, serialize_close
+from .frames import Frame, check_close
 from .handshake import Response
 from .listeners import open_listeners, unbound_socket
-from .messages import BinaryMessage, Data, TextMessage
+from .messages import Data, Message
 from .request import Request
-from .serving import SHUTDOWN_TIMEOUT, Serving, StopRequest
+from .serving import LAST_WORDS, SHUTDOWN_TIMEOUT, Serving, StopRequest
 from .settings import Options, Settings
 from .signals import stop_signals
 from .writer import SharedMessage
 
 __all__ = ["Server"]
+
+ALIVE_TIMEOUT: Final = 0.5
+"""Time for an orderly end after ``alive = False``, in seconds: programs expect it
+within a second."""
 
 
 class Server:
@@ -133,8 +138,11 @@ class Server:
                 try:
                     serving.serve()
                 finally:
-                    serving.finish()
-                    self._destruct()
+                    # A second Ctrl-C may interrupt any of these.
+                    try:
+                        serving.finish()
+                    finally:
+                        self._destruct()
         finally:
             self._forget()
         if interrupted():
@@ -229,7 +237,7 @@ class Server:
         if not value:
             serving = self._serving
             if serving is not None:
-                serving.stop(_soon())
+                serving.stop(StopRequest(monotonic() + ALIVE_TIMEOUT))
 
     def shutdown(
         self,
@@ -255,7 +263,7 @@ class Server:
                 server goes on.
 
         """
-        serialize_close(Close(code, reason))
+        check_close(code, reason)
         deadline = None if timeout is None else monotonic() + timeout
         with self._lock:
             serving = self._serving
@@ -267,7 +275,10 @@ class Server:
             return
         serving.stop(StopRequest(deadline, code, reason))
         if not serving.is_own_thread():
-            self._over.wait()
+            wait = None
+            if deadline is not None:
+                wait = max(0.0, deadline - monotonic()) + 2 * LAST_WORDS
+            self._over.wait(wait)
 
     def close_server(
         self, status_code: int | None = None, app_data: str | bytes | None = None
@@ -350,8 +361,7 @@ class Server:
 
         """
         if data_type is not None and isinstance(data, str | bytes | bytearray):
-            kind = TextMessage if data_type == Opcode.TEXT else BinaryMessage
-            data = kind(data)
+            data = Message(data_type, data)
         self._find(client).send(data)
 
     def send_all(self, client: Client | Any, data: Data, echo: bool = False) -> None:
@@ -504,4 +514,7 @@ def _to_text(app_data: str | bytes | None) -> str:
     """Close reason as text, whichever way 1.0.4 programs pass it."""
     if app_data is None:
         return ""
-    return app_data.decode() if isinstance(app_data, bytes) else app_data
+    try:
+        return app_data.decode() if isinstance(app_data, bytes) else app_data
+    except UnicodeDecodeError as error:
+        raise LocalProtocolError(f"close reason isn't UTF-8: {error.reason}") from None

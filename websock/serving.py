@@ -16,12 +16,12 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Final
 
 from .callbacks import Callbacks
-from .clients import Client, Clients, show_address
+from .clients import Client, Clients
 from .closing import CloseCode
 from .exceptions import (
     HandshakeError,
@@ -40,7 +40,7 @@ from .pool import Pool
 from .protocol import Protocol
 from .request import Request
 from .settings import Settings
-from .transport import Transport
+from .transport import Transport, show_address
 
 __all__ = ["SHUTDOWN_TIMEOUT", "Serving", "StopRequest"]
 
@@ -49,6 +49,9 @@ SHUTDOWN_TIMEOUT: Final = 5.0
 
 LAST_WORDS: Final = 1.0
 """Time from a Close frame sent in place of a slow callback to the cut, in seconds."""
+
+LEAST_PROGRESS: Final = 65536
+"""What a peer must take of a page within ``close_timeout``, in bytes."""
 
 Answer = Callable[[Request], Response | None]
 """Answers a plain HTTP request, or leaves it to the next one."""
@@ -115,6 +118,8 @@ class Serving:
         self._hand_over = hand_over
         self._loop = Loop(logger)
         self._pool = Pool(logger)
+        # Of its own, so that a slow on_error doesn't delay pages.
+        self._errors = Pool(logger, max_threads=1)
         self._intake = Intake(self._loop, settings, logger, self._arrive, self._reject)
         self._keepalive = Keepalive(
             self._loop, logger, settings.ping_interval, settings.ping_timeout
@@ -144,9 +149,14 @@ class Serving:
         return self._loop.wakeup_fd
 
     def stop(self, request: StopRequest) -> None:
-        """End the run; the first request counts. Signal handlers call it, too."""
-        if self._stop_request is None:
+        """End the run, by the earliest deadline; signal handlers call it, too."""
+        former = self._stop_request
+        if former is None:
             self._stop_request = request
+        elif request.deadline is not None and (
+            former.deadline is None or request.deadline < former.deadline
+        ):
+            self._stop_request = replace(former, deadline=request.deadline)
         self._loop.wake()
 
     def stop_listening(self) -> None:
@@ -161,6 +171,7 @@ class Serving:
             or (isinstance(thread, ClientThread) and thread.serving is self)
             or (self._first is not None and self._first.is_reader())
             or self._pool.is_own_thread()
+            or self._errors.is_own_thread()
         )
 
     def flush_later(self, client: Client) -> None:
@@ -214,19 +225,34 @@ class Serving:
         self._stop_listening()
         for client in list(self._connections):
             client.close(request.code, request.reason)
-        late = None
-        if request.deadline is not None:
-            late = request.deadline + LAST_WORDS
-            self._loop.call_at(request.deadline, self._cut_all)
-            self._loop.call_at(late, _nothing)
-        # What is still there after the cut is a callback that doesn't return; its
-        # thread is a daemon, and finds its connection closed.
-        while self._connections and (late is None or monotonic() < late):
-            self._loop.run_once()
+        cut = False
+        while self._connections:
+            deadline = self._stop_request.deadline
+            if deadline is not None:
+                if not cut and monotonic() >= deadline:
+                    self._cut_all()
+                    cut = True
+                    continue
+                # What is still there after the cut is a callback that doesn't
+                # return; its thread is a daemon, and finds its connection closed.
+                deadline += LAST_WORDS if cut else 0.0
+                if monotonic() >= deadline:
+                    break
+                timer = self._loop.call_at(deadline, _nothing)
+                self._loop.run_once()
+                timer.cancel()
+            else:
+                self._loop.run_once()
         if self._connections:
-            self.logger.warning("%d callbacks haven't returned", len(self._connections))
-        grace = monotonic() + LAST_WORDS
+            self.logger.warning(
+                "%d connections whose callbacks haven't returned",
+                len(self._connections),
+            )
+        for client in self._connections:
+            self._clients.discard(client)
+        grace = monotonic() + LAST_WORDS / 2
         self._pool.close(grace)
+        self._errors.close(grace)
         if not self._connections:
             for thread in list(self._threads):
                 thread.join(max(0.0, grace - monotonic()))
@@ -243,7 +269,7 @@ class Serving:
     def _stop_listening(self) -> None:
         if self._listeners:
             self._intake.stop()
-            close_listeners(self._listeners)
+            close_listeners(self._listeners, self.settings.unix)
             self._listeners = []
 
     # Who is let in.
@@ -264,7 +290,7 @@ class Serving:
         """Answer with an error from the main thread; ``on_error`` runs elsewhere."""
         client.send_refusal(error)
         if self.callbacks.functions("on_error"):
-            self._pool.submit(functools.partial(self.callbacks.notify, error, client))
+            self._errors.submit(functools.partial(self.callbacks.notify, error, client))
 
     def _arrive(
         self, transport: Transport, protocol: Protocol, request: Request
@@ -371,7 +397,11 @@ class Serving:
         )
 
     def _enforce_end(self, client: Client) -> None:
-        if client.enforce_end():
+        if client.is_plain and client.take_flushed() >= LEAST_PROGRESS:
+            # A download may take its time, as long as it goes on.
+            assert self.settings.close_timeout is not None
+            self._set_end(client, self.settings.close_timeout)
+        elif client.enforce_end():
             self._release_if_retired(client)
         else:
             self._set_end(client, LAST_WORDS)

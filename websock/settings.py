@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import os
 import re
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from socket import socket
+from socket import SOCK_STREAM, socket
 from typing import Any, Final, Literal, TypedDict
 
 from .extensions.permessage_deflate import PerMessageDeflate
@@ -73,7 +72,7 @@ class Settings:
     )
     subprotocols: Sequence[str] | None = option(
         None,
-        "Subprotocols in order of preference; None means none.",
+        "Subprotocols that are spoken; None means none.",
         "They are the application's to define (RFC 6455, 1.9).",
     )
     select_subprotocol: Callable[..., str | None] | None = option(
@@ -218,12 +217,20 @@ class Settings:
             if value is not None and not callable(value):
                 raise TypeError(f"{name} must be callable, not {_kind(value)}")
         _check_instance("ssl", self.ssl, ssl.SSLContext)
+        if self.ssl is not None and self.ssl.protocol == ssl.PROTOCOL_TLS_CLIENT:
+            raise ValueError(
+                "ssl must be a context for servers: SSLContext(PROTOCOL_TLS_SERVER)"
+            )
         _check_instance("sock", self.sock, socket)
+        if self.sock is not None and self.sock.type != SOCK_STREAM:
+            raise ValueError("sock must be a stream socket")
         _check_instance("logger", self.logger, logging.Logger)
         for name in ("unix", "http"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str | os.PathLike):
                 raise TypeError(f"{name} must be a path, not {_kind(value)}")
+        if self.unix is not None and not os.fspath(self.unix):
+            raise ValueError("unix must be a path, not empty")
         if self.http is not None and not Path(self.http).is_dir():
             raise ValueError(f"http must be a folder, which {self.http} isn't")
         if self.sock is not None and self.unix is not None:
@@ -257,6 +264,9 @@ CHOICES: Final = {
     "slow_client": ("close", "drop_newest", "drop_oldest"),
     "callback_errors": ("close", "continue"),
 }
+LARGEST: Final = 2**31 - 1
+"""Largest number of seconds, bytes or connections: nobody waits for 68 years."""
+
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
@@ -275,8 +285,10 @@ def _check_number(
         raise TypeError(
             f"{name} must be {words}{' or None' if none else ''}, not {_kind(value)}"
         )
-    if not 0 < number < math.inf:
-        raise ValueError(f"{name} must be positive and finite, not {value!r}")
+    if not 0 < number <= LARGEST:
+        raise ValueError(
+            f"{name} must be positive and at most {LARGEST}, not {value!r}"
+        )
 
 
 def _check_instance(name: str, value: object, kind: type) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "WakeGroup",
     "WakeGroups",
     "connect_transport",
+    "show_address",
 ]
 
 READ_SIZE: Final = 65536
@@ -94,8 +95,8 @@ class Transport(Protocol):
         """
         ...
 
-    def readable(self) -> bool:
-        """Whether a read would return at once."""
+    def has_data(self) -> bool:
+        """Whether a read would return data at once, of a peer that isn't lost."""
         ...
 
     def interrupt(self) -> None:
@@ -138,9 +139,11 @@ class _SocketTransport:
         """Address of this end."""
         return self._socket.getsockname()
 
-    def readable(self) -> bool:
-        """Whether a read would return at once."""
-        return wait_for(self._socket.fileno(), None, write=False, timeout=0)
+    def has_data(self) -> bool:
+        """Whether a read would return data at once, of a peer that isn't lost."""
+        return wait_for(self._socket.fileno(), None, write=False, timeout=0) and not (
+            self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        )
 
     def finish_writing(self) -> None:
         """Tell the peer that nothing more comes."""
@@ -398,11 +401,11 @@ class TlsTransport(PollTransport):
             # Garbage instead of a record: the stream can't be used any more.
             raise ConnectionResetError(f"TLS: {error.reason}") from error
 
-    def readable(self) -> bool:
-        """Whether a read would return at once."""
+    def has_data(self) -> bool:
+        """Whether a read would return data at once, of a peer that isn't lost."""
         with self._lock:
             pending = self._tls.pending() > 0
-        return pending or super().readable()
+        return pending or super().has_data()
 
     def write_nowait(self, data: bytes | memoryview) -> int:
         """Write what fits without waiting."""
@@ -435,6 +438,16 @@ class TlsTransport(PollTransport):
                 with contextlib.suppress(OSError, ValueError):
                     self._tls.unwrap()
         super().finish_writing()
+
+
+def show_address(address: Any) -> str:
+    """Address as people write it, for logs."""
+    if isinstance(address, tuple):
+        host = str(address[0])
+        if ":" in host:
+            host = f"[{host}]"
+        return f"{host}:{address[1]}"
+    return str(address)
 
 
 def wait_for(

@@ -14,17 +14,14 @@ from tests.tools import wait_until
 from websock import (
     Client,
     ConnectionClosed,
-    Frame,
     HandshakeError,
-    Opcode,
     Request,
     Response,
-    State,
     WebSocketServer,
 )
 from websock.exceptions import InvalidRequest
 
-from .wire import DEADLINE, Peer, Recorder, running
+from .wire import DEADLINE, Peer, Recorder, ask, get, running
 
 
 @pytest.fixture
@@ -36,18 +33,6 @@ def recorder() -> Recorder:
 def make_server(recorder: Recorder, **options: Any) -> WebSocketServer:
     """Server on a free port of the loopback."""
     return WebSocketServer("127.0.0.1", 0, **recorder.callbacks(), **options)
-
-
-def ask(server: WebSocketServer, data: bytes) -> tuple[int, str, bytes]:
-    """Response to a request."""
-    with Peer(server.address) as peer:
-        peer.socket.sendall(data)
-        return peer.read_response()
-
-
-def get(path: str, host: str = "127.0.0.1", method: str = "GET") -> bytes:
-    """Request of plain HTTP."""
-    return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
 
 
 # Construction.
@@ -293,162 +278,6 @@ def test_hosts_are_any_when_others_can_connect(recorder: Recorder) -> None:
         assert peer.status == 101
 
 
-# Limits.
-
-
-def test_number_of_connections_is_limited(recorder: Recorder) -> None:
-    """In all, and per address; those who leave make room."""
-    for option, status in (
-        ("max_connections", 503),
-        ("max_connections_per_ip", 429),
-    ):
-        server = make_server(recorder, **{option: 2})
-        with (
-            running(server),
-            Peer(server.address).open(),
-            Peer(server.address).open() as second,
-        ):
-            code, head, _ = ask(server, Peer.request())
-            assert code == status
-            assert "Retry-After: " in head
-            second.send_close()
-            assert second.closes(1000)
-            second.socket.close()
-
-            def has_room(server: WebSocketServer = server) -> bool:
-                return ask_status(server) == 101
-
-            assert wait_until(has_room)
-
-
-def ask_status(server: WebSocketServer) -> int:
-    """Status of an opening handshake, which is closed properly if it succeeds."""
-    with Peer(server.address) as peer:
-        peer.socket.sendall(Peer.request())
-        peer.read_head()
-        if peer.status == 101:
-            peer.send_close()
-            peer.read_to_end()
-        return peer.status
-
-
-def test_message_over_the_limit_gets_1009(recorder: Recorder) -> None:
-    """By its header alone."""
-    with (
-        running(make_server(recorder, max_size=10)) as server,
-        Peer(server.address).open() as peer,
-    ):
-        peer.send(b"x" * 10)
-        assert recorder.received.get(timeout=DEADLINE)[1] == b"x" * 10
-        peer.socket.sendall(b"\x82\x8b")
-        assert peer.closes(1009)
-        assert recorder.closed.get(timeout=DEADLINE)[1] == 1009
-
-
-def test_request_that_does_not_come_is_dropped(recorder: Recorder) -> None:
-    """A silent peer without a word, half a request with 408."""
-    with (
-        running(make_server(recorder, open_timeout=0.2)) as server,
-        Peer(server.address) as silent,
-        Peer(server.address) as half,
-    ):
-        half.socket.sendall(b"GET / HTTP/1.1\r\n")
-        assert half.read_response()[0] == 408
-        assert silent.read_to_end() == b""
-
-
-# Keepalive.
-
-
-def test_silent_peer_gets_pings_and_is_dropped(recorder: Recorder) -> None:
-    """After ``ping_interval`` and ``ping_timeout`` (5.5.2)."""
-    server = make_server(recorder, ping_interval=0.1, ping_timeout=0.2)
-    with running(server), Peer(server.address).open() as peer:
-        assert peer.read_frame().opcode == Opcode.PING
-        assert recorder.closed.get(timeout=DEADLINE)[1] == 1006
-        assert peer.read_to_end() == b""
-
-
-def test_peer_that_answers_lives(recorder: Recorder) -> None:
-    """A Pong with the right payload; its latency is known."""
-    server = make_server(recorder, ping_interval=0.05, ping_timeout=5)
-    with running(server), Peer(server.address).open() as peer:
-        client = recorder.opened.get(timeout=DEADLINE)
-        payloads = set()
-        for _ in range(4):
-            ping = peer.read_frame()
-            ping.opcode = Opcode.PONG
-            payloads.add(ping.payload)
-            peer.send_frame(ping)
-        assert wait_until(lambda: client.latency is not None)
-        assert len(payloads) == 4
-        peer.send("x")
-        assert recorder.received.get(timeout=DEADLINE)[1] == "x"
-
-
-def test_wrong_pongs_are_no_sign_of_life(recorder: Recorder) -> None:
-    """Only the answer to our Ping is (E4)."""
-    server = make_server(recorder, ping_interval=0.1, ping_timeout=0.3)
-    with running(server), Peer(server.address).open() as peer:
-        peer.read_frame()
-        try:
-            while recorder.closed.empty():
-                peer.send_frame(Frame(Opcode.PONG, b"wrong"))
-        except OSError:
-            pass
-        assert recorder.closed.get(timeout=DEADLINE)[1] == 1006
-
-
-def test_peer_lives_while_its_callback_is_long(
-    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its Pongs wait unread, and so does its next message."""
-    looks = threading.Semaphore(0)
-    has_unread_data = Client.has_unread_data
-
-    def look(client: Client) -> bool:
-        looks.release()
-        return has_unread_data(client)
-
-    monkeypatch.setattr(Client, "has_unread_data", look)
-    server = make_server(recorder, ping_interval=0.05, ping_timeout=0.05)
-    release = threading.Event()
-    server.on_data_receive = lambda client, data: (
-        release.wait(DEADLINE) if data == "long" else client.send("short")
-    )
-    with running(server), Peer(server.address).open() as peer:
-        peer.send("long")
-        ping = peer.read_frame()
-        peer.send_frame(Frame(Opcode.PONG, ping.payload))
-        for _ in range(4):
-            assert looks.acquire(timeout=DEADLINE)
-        assert recorder.closed.empty()
-        peer.send("next")
-        release.set()
-        while (frame := peer.read_frame()).opcode == Opcode.PING:
-            peer.send_frame(Frame(Opcode.PONG, frame.payload))
-        assert frame.payload == b"short"
-
-
-def test_peer_that_is_gone_is_noticed_during_a_long_callback(
-    recorder: Recorder,
-) -> None:
-    """There is nothing unread of it: it doesn't answer."""
-    server = make_server(recorder, ping_interval=0.05, ping_timeout=0.05)
-    gone = threading.Event()
-
-    def hang(client: Client, data: str | bytes) -> None:
-        while client.state is State.OPEN:
-            gone.wait(0.01)
-        gone.set()
-
-    server.on_data_receive = hang
-    with running(server), Peer(server.address).open() as peer:
-        peer.send("long")
-        assert gone.wait(DEADLINE)
-        assert recorder.closed.get(timeout=DEADLINE)[1] == 1006
-
-
 # Callbacks.
 
 
@@ -687,26 +516,9 @@ def test_header_of_the_handshake_cannot_be_replaced(recorder: Recorder) -> None:
         assert isinstance(recorder.errors.get(timeout=DEADLINE), ValueError)
 
 
-def test_flood_behind_a_refusal_delays_nobody(recorder: Recorder) -> None:
-    """The refusal arrives, and the main thread has time for others."""
-    with running(make_server(recorder)) as server, Peer(server.address) as flooder:
-        flooder.socket.sendall(get("/"))
-        stop = threading.Event()
+def test_context_for_clients_is_refused() -> None:
+    """Its handshakes would all fail."""
+    import ssl
 
-        def flood() -> None:
-            try:
-                while not stop.is_set():
-                    flooder.socket.sendall(b"x" * 65536)
-            except OSError:
-                pass
-
-        thread = threading.Thread(target=flood)
-        thread.start()
-        try:
-            assert flooder.read_head().startswith("HTTP/1.1 426")
-            for _ in range(20):
-                assert ask_status(server) == 101
-        finally:
-            stop.set()
-            flooder.reset()
-            thread.join(DEADLINE)
+    with pytest.raises(ValueError, match="ssl must be a context for servers"):
+        WebSocketServer("127.0.0.1", 0, ssl=ssl.create_default_context())

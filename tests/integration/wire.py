@@ -16,7 +16,7 @@ from typing import Any, Self
 from websock import WebSocketServer
 from websock.frames import Frame, Opcode, serialize_frame
 
-__all__ = ["DEADLINE", "Peer", "Recorder", "running"]
+__all__ = ["DEADLINE", "Peer", "Recorder", "ask", "get", "running"]
 
 DEADLINE = 20.0
 """Time after which a test gives up waiting, in seconds; no test waits that long."""
@@ -217,3 +217,15 @@ class Peer:
             socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
         )
         self.socket.close()
+
+
+def ask(server: WebSocketServer, data: bytes) -> tuple[int, str, bytes]:
+    """Response to a request."""
+    with Peer(server.address) as peer:
+        peer.socket.sendall(data)
+        return peer.read_response()
+
+
+def get(path: str, host: str = "127.0.0.1", method: str = "GET") -> bytes:
+    """Request of plain HTTP."""
+    return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
