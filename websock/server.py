@@ -135,6 +135,8 @@ class Server:
             with stop_signals(
                 lambda: serving.stop(_soon()), serving.wakeup_fd
             ) as interrupted:
+                # After the handlers: who sees that it listens may stop it.
+                self._listen(serving)
                 try:
                     serving.serve()
                 finally:
@@ -160,6 +162,11 @@ class Server:
         """
         accepted: queue.SimpleQueue[Client | None] = queue.SimpleQueue()
         serving = self._begin(accepted.put)
+        try:
+            self._listen(serving)
+        except BaseException:
+            self._forget()
+            raise
 
         def serve() -> None:
             try:
@@ -198,6 +205,9 @@ class Server:
             self._alive = True
             self._destructed = False
             self._over.clear()
+        return serving
+
+    def _listen(self, serving: Serving) -> None:
         try:
             if self.server.fileno() < 0:
                 self.server = unbound_socket(self.ip)
@@ -207,10 +217,8 @@ class Server:
             serving.listen(listeners)
         except BaseException:
             serving.finish()
-            self._forget()
             raise
         self._ready.set()
-        return serving
 
     def _forget(self) -> None:
         with self._lock:
