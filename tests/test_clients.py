@@ -12,8 +12,9 @@ import pytest
 from tests.integration.wire import DEADLINE, Peer, Recorder, running
 from tests.tools import wait_until
 from websock import Client, Clients, ConnectionClosed, State, WebSocketServer
-from websock.clients import INBOX_LIMIT, escape, shorten, show_address
+from websock.clients import INBOX_LIMIT, escape, shorten
 from websock.frames import Frame, Opcode
+from websock.transport import show_address
 
 
 @pytest.fixture

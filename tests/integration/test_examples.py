@@ -8,6 +8,7 @@ import re
 import runpy
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -170,6 +171,25 @@ def test_wrong_port_is_told_without_traceback() -> None:
 
     assert done.returncode == 2
     assert "invalid int value: 'http'" in done.stderr
+
+
+def test_busy_port_is_told_without_traceback() -> None:
+    """One line that says what to do, and status 1."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, str(CHAT), "--host", "127.0.0.1", "--port", port],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            env={**os.environ, "PYTHONPATH": str(Path(websock.__file__).parent.parent)},
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Can't listen on 127.0.0.1:{port}: Address already in use; "
+        "try another port: make chat PORT=8468\n"
+    )
 
 
 def test_echo_sends_back_what_it_gets(monkeypatch: pytest.MonkeyPatch) -> None:
