@@ -50,6 +50,11 @@ def main() -> None:
         server.serve_forever()
     except KeyboardInterrupt:
         print("Goodbye!")
+    except OSError as error:
+        raise SystemExit(
+            f"Can't listen on {options.host}:{options.port}: {error.strerror}; "
+            "try another port: make chat PORT=8468"
+        ) from None
 
 
 if __name__ == "__main__":
