@@ -21,8 +21,8 @@ INSTALL := env PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help chat test quick tools lint types docs modules matrix everything \
-  autobahn browser node dart docker-test bench format clean
+.PHONY: help chat test quick tools lint lint-format lint-style types docs modules matrix \
+  everything autobahn browser node dart docker-test bench format clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | \
@@ -45,8 +45,13 @@ quick: $(VENV)/.dev ## Run the inner loop: linters, types, quick tests (under a 
 tools: ## Get browsers, Node, Dart, Docker and more from Debian and npm
 	@$(STAGE) tools .ci/tools/all.sh
 
-lint: $(VENV)/.dev ## Check format and style
+lint: lint-format lint-style ## Check format and style
+
+# Two targets: with `make -k`, neither failure hides the other.
+lint-format: $(VENV)/.dev
 	@$(STAGE) format $(BIN)/ruff format --check
+
+lint-style: $(VENV)/.dev
 	@$(STAGE) lint $(BIN)/ruff check
 
 types: $(VENV)/.dev ## Check types of the package, tests and examples
