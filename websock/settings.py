@@ -72,7 +72,8 @@ class Settings:
     )
     subprotocols: Sequence[str] | None = option(
         None,
-        "Subprotocols that are spoken; None means none.",
+        "Subprotocols that are spoken, in any order: the client's first that is among"
+        " them is taken. None means none.",
         "They are the application's to define (RFC 6455, 1.9).",
     )
     select_subprotocol: Callable[..., str | None] | None = option(
