@@ -124,7 +124,9 @@ def test_sdist_has_nothing_that_was_built(sdist: Path) -> None:
     assert [
         name
         for name in names
-        if re.search(r"\.(so|pyc)$|/__pycache__|/node_modules|/\.venv|/_build|_cache/", name)
+        if re.search(
+            r"\.(so|pyc)$|/__pycache__|/node_modules|/\.venv|/_build|_cache/", name
+        )
     ] == []
 
 
