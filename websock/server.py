@@ -256,6 +256,8 @@ class Server:
     ) -> None:
         """Stop the server: nobody new, a Close frame for everybody, then the end.
 
+        A server that doesn't listen yet isn't stopped by it (:meth:`wait_ready`).
+
         May be called from any thread, more than once. It returns when serving is
         over, at the latest shortly after ``timeout``; in callbacks of clients and
         in the serving thread, which can't wait for themselves, at once.

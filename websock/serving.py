@@ -250,7 +250,10 @@ class Serving:
             )
         for client in self._connections:
             self._clients.discard(client)
+        # Pages and calls of on_error that wait have the rest of the time.
         grace = monotonic() + LAST_WORDS / 2
+        if self._stop_request.deadline is not None:
+            grace = max(grace, self._stop_request.deadline)
         self._pool.close(grace)
         self._errors.close(grace)
         if not self._connections:
