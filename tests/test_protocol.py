@@ -95,6 +95,7 @@ def test_server_accepts_a_request() -> None:
     assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in data
     assert data.endswith(b"\r\n\r\n")
     assert state(protocol) is State.OPEN
+    assert protocol.was_accepted
     assert protocol.side is Side.SERVER
     assert protocol.extensions == ()
     assert sent(protocol) == b""
@@ -151,6 +152,7 @@ def test_refusal_says_why() -> None:
 
     protocol.reject(caught.value)
 
+    assert not protocol.was_accepted
     data = sent(protocol)
     assert data.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert str(caught.value).encode() in data
@@ -229,6 +231,34 @@ def test_messages_and_control_frames_arrive(pair: tuple[Protocol, Protocol]) -> 
 
     assert events == ["text", Ping(b"ping"), b"binary", Pong(b"pong"), "frame"]
     assert exchange(other, one, answer=True) == [Pong(b"ping")]
+
+
+def test_encoding_and_sending_may_be_apart() -> None:
+    """Encoding takes long, and needs no lock of the rest; then it must be sent."""
+    server, client = Protocol(Side.SERVER), Protocol(Side.CLIENT)
+
+    encoded = [
+        server.encode_message("text"),
+        server.encode_frame(Frame(Opcode.TEXT, b"a", fin=False)),
+        server.encode_frame(Frame(Opcode.CONTINUATION, b"b")),
+        server.encode_shared(SharedMessage("all")),
+    ]
+    assert sent(server) == b""
+    for data in encoded:
+        server.send_encoded(data)
+
+    assert exchange(server, client, answer=False) == ["text", "ab", "all"]
+    with pytest.raises(LocalProtocolError, match="handshake"):
+        Protocol(Side.SERVER, reader=RequestReader()).encode_message("early")
+
+
+def test_message_in_frames_is_known_to_be_unfinished() -> None:
+    """Nobody else can send a message then."""
+    protocol = Protocol(Side.SERVER, reader=RequestReader())
+    assert not protocol.is_mid_message
+    protocol = Protocol(Side.SERVER)
+    protocol.send_frame(Frame(Opcode.TEXT, b"a", fin=False))
+    assert protocol.is_mid_message
 
 
 def test_shared_message_goes_to_many() -> None:

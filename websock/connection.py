@@ -14,6 +14,7 @@ Layer: shells. May import: the core, transport.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 from collections import deque
@@ -88,6 +89,8 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_close_wanted",
+        "_deferred",
+        "_encoding",
         "_ended",
         "_finish_when_flushed",
         "_flushed",
@@ -123,8 +126,14 @@ class Connection:
         self._keeper = keeper
         self._write_limit = write_limit
         self._send_timeout = send_timeout
+        # Guards the encoding of messages and their way into the outbox, so that
+        # they leave in the order of their compression. Only senders wait for it,
+        # and nobody else takes it while holding _lock.
+        self._encoding = threading.Lock()
+        # Broadcasts that came while somebody encoded; a deque needs no lock.
+        self._deferred: deque[SharedMessage] = deque()
         # Guards the writing half of the protocol, and all fields down to _room. It
-        # is never held while waiting for a peer or in a callback.
+        # is never held while waiting for a peer, encoding, or in a callback.
         self._lock = threading.Lock()
         # What the socket didn't take, with whether it may be dropped.
         self._outbox: deque[tuple[bytes | memoryview, bool]] | None = None
@@ -290,12 +299,21 @@ class Connection:
         with self._lock:
             if self._outbox_size >= self._write_limit:
                 self._wait_for_room()
+            self._protocol.check_can_send()
+        with self._encoding:
+            # Broadcasts of this thread come first.
+            self._take_deferred()
             if isinstance(data, Frame):
-                self._protocol.send_frame(data)
+                encoded = self._protocol.encode_frame(data)
             else:
-                self._protocol.send_message(data, fragment_size=fragment_size)
-            self._write_due()
-            self._raise_if_lost()
+                encoded = self._protocol.encode_message(
+                    data, fragment_size=fragment_size
+                )
+            with self._lock:
+                self._protocol.send_encoded(encoded)
+                self._write_due()
+                self._raise_if_lost()
+        self._send_deferred()
 
     def offer(self, message: SharedMessage, policy: str) -> bool:
         """Send a message that many get, without waiting.
@@ -308,24 +326,50 @@ class Connection:
             Whether the message is on its way.
 
         """
+        # Before any lock is taken: it may take long, for the first who needs it.
+        message.encode(self._protocol.extensions)
         with self._lock:
-            if not self._protocol.can_send() or self._close_wanted is not None:
+            if (
+                not self._protocol.can_send()
+                or self._close_wanted is not None
+                or self._protocol.is_mid_message
+            ):
                 return False
             if self._outbox_size >= self._write_limit and policy == "drop_oldest":
                 self._drop_oldest()
-            if self._outbox_size < self._write_limit:
-                try:
-                    self._protocol.send_shared(message)
-                except LocalProtocolError:
-                    # It's in the middle of a message that is sent by hand.
-                    return False
-                self._write_due(droppable=True)
-                return not self._lost
-            if policy != "close":
+            full = self._outbox_size >= self._write_limit
+            if full and policy == "close":
+                self._close_wanted = Close(CloseCode.TRY_AGAIN_LATER, "too slow")
+            elif full:
                 return False
-            self._close_wanted = Close(CloseCode.TRY_AGAIN_LATER, "too slow")
-        self._wake_to_end()
-        return False
+            else:
+                self._deferred.append(message)
+        if full:
+            self._wake_to_end()
+            return False
+        self._send_deferred()
+        return not self._lost
+
+    def _send_deferred(self) -> None:
+        """Send what offer() left, unless somebody encodes, who does it afterwards."""
+        while self._deferred and self._encoding.acquire(blocking=False):
+            try:
+                self._take_deferred()
+            finally:
+                self._encoding.release()
+
+    def _take_deferred(self) -> None:
+        """Send what offer() left; with the lock of encoding held."""
+        assert self._encoding.locked()
+        if self._deferred:
+            with self._lock:
+                while self._deferred:
+                    message = self._deferred.popleft()
+                    # It's the middle of a message that is sent by hand, or the end
+                    # of the connection.
+                    with contextlib.suppress(LocalProtocolError, ConnectionClosed):
+                        self._protocol.send_shared(message)
+                self._write_due(droppable=True)
 
     def ping(self, payload: bytes | None = None) -> None:
         """Send a Ping (5.5.2); its answer sets :attr:`latency`.

@@ -1,10 +1,11 @@
 """The WebSocket protocol of one connection, without I/O: the core's only door.
 
-A :class:`Protocol` has two halves. The *reading half* is
-:meth:`Protocol.receive_data` alone; everything else is the *writing half*. Each
-half must be used by one thread at a time, and the two may be used at the same
-time: reading never answers by itself. :meth:`Protocol.respond` makes the answer
-that RFC 6455 demands, when the caller is ready for it.
+A :class:`Protocol` has three parts. The *reading half* is
+:meth:`Protocol.receive_data` alone; everything else is the *writing half*, but for
+*encoding* messages (:meth:`Protocol.encode_message` and its like), which may take
+long. Each part must be used by one thread at a time, and the three may be used at
+the same time: reading never answers by itself. :meth:`Protocol.respond` makes the
+answer that RFC 6455 demands, when the caller is ready for it.
 
 Layer: core. May import: the core.
 """
@@ -260,7 +261,8 @@ class Protocol:
         self._to_send.append(data)
         return response
 
-    def _check_can_send(self) -> MessageWriter:
+    def check_can_send(self) -> MessageWriter:
+        """Make sure that frames may be sent; raises like :meth:`send_message`."""
         if self._writer is None:
             raise LocalProtocolError("the opening handshake isn't done")
         if self.close_sent is not None or self._lifecycle.state is State.CLOSED:
@@ -275,6 +277,45 @@ class Protocol:
             and self._lifecycle.state is not State.CLOSED
         )
 
+    @property
+    def is_mid_message(self) -> bool:
+        """Whether a message that is sent in frames made by hand isn't finished."""
+        return self._writer is not None and self._writer.is_mid_message
+
+    # Encoding, for :meth:`send_encoded`. What was encoded must be sent, in the same
+    # order: the compression of a message refers to those before it.
+
+    def _encoder(self) -> MessageWriter:
+        if self._writer is None:
+            raise LocalProtocolError("the opening handshake isn't done")
+        return self._writer
+
+    def encode_message(self, data: Data, *, fragment_size: int | None = None) -> bytes:
+        """Frames of a message; see :meth:`send_message`."""
+        return self._encoder().serialize_message(data, fragment_size=fragment_size)
+
+    def encode_frame(self, frame: Frame) -> bytes:
+        """Bytes of a frame made by hand; see :meth:`send_frame`."""
+        if frame.opcode == Opcode.CLOSE:
+            raise LocalProtocolError("a Close frame is sent by closing")
+        return self._encoder().serialize_frame(frame)
+
+    def encode_shared(self, message: SharedMessage) -> bytes:
+        """Frame of a message that others send too; see :meth:`send_shared`."""
+        return self._encoder().serialize_shared(message)
+
+    # The rest of the writing half.
+
+    def send_encoded(self, data: bytes) -> None:
+        """Send what was encoded.
+
+        Raises:
+            ConnectionClosed: If our Close frame was sent, or the transport ended.
+
+        """
+        self.check_can_send()
+        self._to_send.append(data)
+
     def send_message(self, data: Data, *, fragment_size: int | None = None) -> None:
         """Send a message (5.6).
 
@@ -288,34 +329,30 @@ class Protocol:
             LocalProtocolError: If the message isn't one; nothing was sent.
 
         """
-        writer = self._check_can_send()
-        self._to_send.append(
-            writer.serialize_message(data, fragment_size=fragment_size)
-        )
+        self.check_can_send()
+        self.send_encoded(self.encode_message(data, fragment_size=fragment_size))
 
     def send_shared(self, message: SharedMessage) -> None:
         """Send a message that others send too; raises like :meth:`send_message`."""
-        self._to_send.append(self._check_can_send().serialize_shared(message))
+        self.check_can_send()
+        self.send_encoded(self.encode_shared(message))
 
     def send_frame(self, frame: Frame) -> None:
         """Send one frame made by hand; raises like :meth:`send_message`.
 
-        A Close frame begins the closing handshake, as :meth:`send_close` does.
+        A Close frame isn't one: :meth:`send_close` sends it.
         """
-        writer = self._check_can_send()
-        data = writer.serialize_frame(frame)
-        if frame.opcode == Opcode.CLOSE:
-            raise LocalProtocolError("a Close frame is sent by closing")
-        self._to_send.append(data)
+        self.check_can_send()
+        self.send_encoded(self.encode_frame(frame))
 
     def send_ping(self, payload: bytes = b"") -> None:
         """Send a Ping frame with at most 125 bytes (5.5.2)."""
-        writer = self._check_can_send()
+        writer = self.check_can_send()
         self._to_send.append(writer.serialize_control(Opcode.PING, payload))
 
     def send_pong(self, payload: bytes = b"") -> None:
         """Send a Pong frame with at most 125 bytes (5.5.3)."""
-        writer = self._check_can_send()
+        writer = self.check_can_send()
         self._to_send.append(writer.serialize_control(Opcode.PONG, payload))
 
     def send_close(self, close: Close) -> None:
@@ -326,7 +363,7 @@ class Protocol:
             LocalProtocolError: If its code or reason may not be sent.
 
         """
-        data = self._check_can_send().serialize_close(close)
+        data = self.check_can_send().serialize_close(close)
         self._lifecycle.fire(Signal.CLOSE_SENT)
         self.close_sent = close
         self._to_send.append(data)

@@ -77,6 +77,11 @@ class MessageWriter:
         self._extensions = tuple(extensions)
         self._in_message = False
 
+    @property
+    def is_mid_message(self) -> bool:
+        """Whether a message that is sent in single frames isn't finished."""
+        return self._in_message
+
     def serialize_message(
         self,
         data: Data,

@@ -21,6 +21,7 @@ from websock import (
     TextMessage,
     WebSocketServer,
 )
+from websock.extensions.permessage_deflate import DeflateExtension
 
 from .wire import DEADLINE, Peer, Recorder, running
 
@@ -337,3 +338,39 @@ def test_client_knows_its_state(recorder: Recorder) -> None:
         assert (client.close_code, client.close_reason) == (4001, "because")
         client.close()
         client.abort()
+
+
+def test_compressing_holds_up_nobody_else(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broadcasts, Pings and the main thread go on; the broadcast comes after it."""
+    from websockets.sync.client import connect
+
+    encoding, release = threading.Event(), threading.Event()
+    encode = DeflateExtension.encode
+
+    def slow(extension: DeflateExtension, frame: Frame) -> Frame:
+        encoding.set()
+        release.wait(DEADLINE)
+        return encode(extension, frame)
+
+    monkeypatch.setattr(DeflateExtension, "encode", slow)
+    server = make_server(recorder, compression="deflate")
+    with running(server), connect(f"ws://127.0.0.1:{server.address[1]}") as ws:
+        client = recorder.opened.get(timeout=DEADLINE)
+        sender = threading.Thread(target=client.send, args=("x" * 1000,))
+        sender.start()
+        assert encoding.wait(DEADLINE)
+        with Peer(server.address).open() as other:
+            other_client = recorder.opened.get(timeout=DEADLINE)
+            server.broadcast("news " * 100)
+            assert other.receive() == "news " * 100
+            client.ping()
+            assert wait_until(lambda: client.latency is not None)
+            other_client.close()
+        release.set()
+        sender.join(DEADLINE)
+        assert ws.recv(timeout=DEADLINE) == "x" * 1000
+        assert ws.recv(timeout=DEADLINE) == "news " * 100
+        client.send("y" * 1000)
+        assert ws.recv(timeout=DEADLINE) == "y" * 1000
