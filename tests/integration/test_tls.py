@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import socket
 import ssl
 import threading
@@ -16,6 +17,7 @@ import pytest
 from tests.certificate import Certificate, make_certificate
 from tests.tools import wait_until
 from websock import Client, ConnectionClosed, Opcode, SendTimeout, WebSocketServer
+from websock.frames import Frame, serialize_frame
 from websock.transport import WakeGroup
 
 from .wire import DEADLINE, Peer, Recorder, running
@@ -259,64 +261,99 @@ def test_large_messages_arrive_whole(
         assert peer.receive() == BIG
 
 
-def test_both_sides_flood(secure: Secure, recorder: Recorder) -> None:
-    """Four clients and the server send at once, and everything arrives (E7).
+def flood(peer: Peer, data: bytes) -> bytes:
+    """Send everything while receiving everything, up to the server's end.
 
-    Clients are driven by websockets' own thread-safe connections over TLS.
+    On one thread, because two must not use one TLS socket; what is received is
+    what comes until a Close frame ends the stream.
     """
-    from websockets.sync.client import connect
+    rest, got = memoryview(data), bytearray(peer.data)
+    peer.socket.setblocking(False)
+    while True:
+        try:
+            more = peer.socket.recv(65536)
+        except ssl.SSLWantReadError:
+            pass
+        else:
+            if not more:
+                return bytes(got)
+            got += more
+            continue
+        try:
+            rest = rest[peer.socket.send(rest[:16384]) :] if rest else rest
+        except ssl.SSLWantWriteError:
+            pass
+        else:
+            if rest:
+                continue
+        writers = [peer.socket] if rest else []
+        ready = select.select([peer.socket], writers, [], DEADLINE)
+        assert any(ready), f"stuck: {len(rest)} bytes to send, {len(got)} received"
 
+
+def test_both_sides_flood(secure: Secure, recorder: Recorder) -> None:
+    """Four clients and the server send at once, and everything arrives (E7)."""
     count, size = 30, 100_000
-    echoed = threading.Semaphore(0)
+    # The pushers and the callbacks of all clients meet here.
+    all_pushed = threading.Barrier(8)
 
     def answer(client: Client, data: str | bytes) -> None:
         client.send(data)
-        echoed.release()
+        if data == b"last":
+            all_pushed.wait(DEADLINE)
+            client.close()
 
-    server = secure.server(on_data_receive=answer)
-    context = secure.certificate.client_context()
-    got: dict[int, list[bytes]] = {}
+    server = secure.server(on_data_receive=answer, write_limit=2**26)
+    payload = [number.to_bytes(4, "big") + b"e" * size for number in range(count)]
+    data = b"".join(
+        serialize_frame(Frame(Opcode.BINARY, message), b"key!")
+        for message in (*payload, b"last")
+    )
+    got: dict[int, bytes] = {}
 
-    def flood(name: int) -> None:
-        url = f"wss://localhost:{server.address[1]}"
-        with connect(url, ssl=context, compression=None, max_size=None) as ws:
-            got[name] = []
-            payload = bytes([name]) * size
+    def talk(name: int) -> None:
+        with secure.peer(server).open() as peer:
+            got[name] = flood(peer, data)
 
-            def send() -> None:
-                for number in range(count):
-                    ws.send(number.to_bytes(4, "big") + payload)
-
-            sender = threading.Thread(target=send)
-            sender.start()
-            while len(got[name]) < 2 * count:
-                got[name].append(ws.recv(timeout=DEADLINE, decode=False))
-            sender.join(DEADLINE)
+    def push(client: Client) -> None:
+        for number in range(count):
+            client.send(b"push" + number.to_bytes(4, "big") + b"p" * size)
+        all_pushed.wait(DEADLINE)
 
     with running(server):
-        floods = [threading.Thread(target=flood, args=(name,)) for name in range(4)]
-        for thread in floods:
+        talkers = [threading.Thread(target=talk, args=(name,)) for name in range(4)]
+        for thread in talkers:
             thread.start()
-        clients = [secure.client() for _ in floods]
-
-        def push(client: Client) -> None:
-            for number in range(count):
-                client.send(b"push" + number.to_bytes(4, "big") + b"p" * size)
-
-        pushers = [threading.Thread(target=push, args=(c,)) for c in clients]
+        pushers = [
+            threading.Thread(target=push, args=(secure.client(),)) for _ in talkers
+        ]
         for thread in pushers:
             thread.start()
-        for thread in (*floods, *pushers):
+        for thread in (*pushers, *talkers):
             thread.join(3 * DEADLINE)
             assert not thread.is_alive()
 
-    for name, messages in got.items():
-        pushed = [m for m in messages if m.startswith(b"push")]
+    pushes = [b"push" + n.to_bytes(4, "big") + b"p" * size for n in range(count)]
+    for stream in got.values():
+        messages = list(messages_of(stream))
+        assert [m for m in messages if m.startswith(b"push")] == pushes
         echoes = [m for m in messages if not m.startswith(b"push")]
-        assert [int.from_bytes(m[4:8], "big") for m in pushed] == list(range(count))
-        assert [int.from_bytes(m[:4], "big") for m in echoes] == list(range(count))
-        assert all(m[8:] == b"p" * size for m in pushed)
-        assert all(m[4:] == bytes([name]) * size for m in echoes)
+        assert echoes == [*payload, b"last"]
+    assert len(got) == 4
+
+
+def messages_of(stream: bytes) -> Iterator[bytes]:
+    """Binary messages of a stream that ends with a Close frame."""
+    position = 0
+    while stream[position] == 0x82:
+        size = stream[position + 1]
+        position += 2
+        if size == 127:
+            size = int.from_bytes(stream[position : position + 8], "big")
+            position += 8
+        yield stream[position : position + size]
+        position += size
+    assert stream[position:] == b"\x88\x02\x03\xe8"
 
 
 def test_broadcast_reaches_all(secure: Secure) -> None:
