@@ -16,6 +16,7 @@ import pytest
 from .tools import IN_CI, wait_until
 
 HEAVY = {"slow", "autobahn", "browser", "dart", "docker", "node", "packaging"}
+BROWSER = Path(__file__).parent / "browser"
 INTEGRATION = Path(__file__).parent / "integration"
 
 # A time limit for each example would measure the machine, not the code.
@@ -35,17 +36,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as quick what isn't heavy; run that first, and browsers last.
+    """Mark as quick what isn't heavy; run that first, and ``tests/browser`` last.
 
-    Playwright keeps an event loop in the main thread, in which no other test could
-    run one of its own.
+    The browsers of that folder keep an event loop in the main thread, beside which
+    no other test could run one of its own.
     """
     for item in items:
         if not HEAVY & {mark.name for mark in item.iter_markers()}:
             item.add_marker("quick")
     items.sort(
         key=lambda item: (
-            item.get_closest_marker("browser") is not None,
+            BROWSER in item.path.parents,
             item.get_closest_marker("quick") is None,
         )
     )
