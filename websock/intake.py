@@ -155,6 +155,8 @@ class _Newcomer:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if settings.ssl is not None:
+            # Of a peer that is gone already, wrap_socket() would lose the socket.
+            sock.getpeername()
             self._socket = settings.ssl.wrap_socket(
                 sock, server_side=True, do_handshake_on_connect=False
             )

@@ -214,9 +214,13 @@ class Loop:
                 # What fails would fail again at once, and for ever.
                 if not self._call(waiters[event]):
                     self._set(key.fd, event, None)
+        self.run_calls()
+        self._run_timers()
+
+    def run_calls(self) -> None:
+        """Do what other threads asked for so far, without waiting."""
         for _ in range(len(self._calls)):
             self._call(self._calls.popleft())
-        self._run_timers()
 
     def _call(self, callback: Callback) -> bool:
         """Call back; return whether it went well."""

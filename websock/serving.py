@@ -185,11 +185,10 @@ class Serving:
 
     def retire(self, client: Client) -> None:
         """Finish the closing handshake of ``client``, and close its descriptor."""
+        self._loop.call_soon(functools.partial(self._retire, client))
         if self.finished.is_set():
-            # It comes from a callback that outlived its server.
+            # It comes from a callback that outlived its server, and its loop.
             client.release()
-        else:
-            self._loop.call_soon(functools.partial(self._retire, client))
 
     def client_opened(self, client: Client) -> None:
         """Put a client whose opening handshake is done into the table."""
@@ -260,6 +259,10 @@ class Serving:
             for thread in list(self._threads):
                 thread.join(max(0.0, grace - monotonic()))
         self.finished.set()
+        # Whoever retired before that relied on the loop.
+        self._loop.run_calls()
+        for client in list(self._retired):
+            self._release(client)
         self._loop.close()
         self.logger.info("stopped")
 
