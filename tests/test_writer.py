@@ -150,9 +150,10 @@ def test_an_unfinished_message_stops_others() -> None:
     with pytest.raises(LocalProtocolError, match="isn't finished"):
         writer.serialize_shared(SharedMessage("x"))
 
-    assert writer.is_mid_message
+    unfinished = [writer.is_mid_message]
     writer.serialize_frame(Frame(Opcode.CONTINUATION, b"b"))
-    assert not writer.is_mid_message
+    unfinished.append(writer.is_mid_message)
+    assert unfinished == [True, False]
     assert writer.serialize_message("x") == b"\x81\x01x"
 
 

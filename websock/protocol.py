@@ -261,13 +261,16 @@ class Protocol:
         self._to_send.append(data)
         return response
 
-    def check_can_send(self) -> MessageWriter:
-        """Make sure that frames may be sent; raises like :meth:`send_message`."""
+    def _open_writer(self) -> MessageWriter:
         if self._writer is None:
             raise LocalProtocolError("the opening handshake isn't done")
         if self.close_sent is not None or self._lifecycle.state is State.CLOSED:
             raise ConnectionClosed(self.close_rcvd, self.close_sent)
         return self._writer
+
+    def check_can_send(self) -> None:
+        """Make sure that frames may be sent; raises like :meth:`send_message`."""
+        self._open_writer()
 
     def can_send(self) -> bool:
         """Whether messages may be sent: from the 101 to our own Close frame."""
@@ -313,7 +316,7 @@ class Protocol:
             ConnectionClosed: If our Close frame was sent, or the transport ended.
 
         """
-        self.check_can_send()
+        self._open_writer()
         self._to_send.append(data)
 
     def send_message(self, data: Data, *, fragment_size: int | None = None) -> None:
@@ -329,12 +332,12 @@ class Protocol:
             LocalProtocolError: If the message isn't one; nothing was sent.
 
         """
-        self.check_can_send()
+        self._open_writer()
         self.send_encoded(self.encode_message(data, fragment_size=fragment_size))
 
     def send_shared(self, message: SharedMessage) -> None:
         """Send a message that others send too; raises like :meth:`send_message`."""
-        self.check_can_send()
+        self._open_writer()
         self.send_encoded(self.encode_shared(message))
 
     def send_frame(self, frame: Frame) -> None:
@@ -342,17 +345,17 @@ class Protocol:
 
         A Close frame isn't one: :meth:`send_close` sends it.
         """
-        self.check_can_send()
+        self._open_writer()
         self.send_encoded(self.encode_frame(frame))
 
     def send_ping(self, payload: bytes = b"") -> None:
         """Send a Ping frame with at most 125 bytes (5.5.2)."""
-        writer = self.check_can_send()
+        writer = self._open_writer()
         self._to_send.append(writer.serialize_control(Opcode.PING, payload))
 
     def send_pong(self, payload: bytes = b"") -> None:
         """Send a Pong frame with at most 125 bytes (5.5.3)."""
-        writer = self.check_can_send()
+        writer = self._open_writer()
         self._to_send.append(writer.serialize_control(Opcode.PONG, payload))
 
     def send_close(self, close: Close) -> None:
@@ -363,7 +366,7 @@ class Protocol:
             LocalProtocolError: If its code or reason may not be sent.
 
         """
-        data = self.check_can_send().serialize_close(close)
+        data = self._open_writer().serialize_close(close)
         self._lifecycle.fire(Signal.CLOSE_SENT)
         self.close_sent = close
         self._to_send.append(data)
