@@ -9,6 +9,7 @@ from websock.exceptions import InvalidPayload, LocalProtocolError, RemoteProtoco
 from websock.frames import (
     Frame,
     Opcode,
+    check_close,
     parse_close,
     serialize_close,
     serialize_frame,
@@ -111,3 +112,11 @@ def test_close_reason_has_its_limit() -> None:
         serialize_close(Close(1000, "é" * 62))
     with pytest.raises(LocalProtocolError, match="surrogates"):
         serialize_close(Close(1000, "\ud800"))
+
+
+def test_close_is_checked_before_anything_is_sent() -> None:
+    """1005 is the absence of a code, which nobody can ask for (7.4.1)."""
+    assert check_close(4000, "why") == Close(4000, "why")
+    for code, reason in ((1005, ""), (1006, ""), (1000, "x" * 124)):
+        with pytest.raises(LocalProtocolError):
+            check_close(code, reason)

@@ -352,6 +352,7 @@ def test_messages_may_follow_a_close_that_is_not_answered_yet() -> None:
         lambda protocol: protocol.send_ping(),
         lambda protocol: protocol.send_pong(),
         lambda protocol: protocol.send_close(Close(1000)),
+        lambda protocol: protocol.check_can_send(),
     ],
 )
 @pytest.mark.parametrize("lost", [False, True])
