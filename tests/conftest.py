@@ -17,6 +17,8 @@ from .tools import IN_CI, wait_until
 
 HEAVY = {"slow", "autobahn", "browser", "dart", "docker", "node", "packaging"}
 BROWSER = Path(__file__).parent / "browser"
+# Quick each, but together more than the inner loop has time for.
+LONG = ("integration/attacks/", "integration/test_foreign", "docs/", "test_benchmarks")
 INTEGRATION = Path(__file__).parent / "integration"
 
 # A time limit for each example would measure the machine, not the code.
@@ -42,6 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     no other test could run one of its own.
     """
     for item in items:
+        if str(item.path.relative_to(Path(__file__).parent)).startswith(LONG):
+            item.add_marker("slow")
         if not HEAVY & {mark.name for mark in item.iter_markers()}:
             item.add_marker("quick")
     items.sort(
