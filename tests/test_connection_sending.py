@@ -82,6 +82,18 @@ def test_keeper_is_asked_once_to_flush(wire: Wire) -> None:
     assert wire.keeper.calls == ["flush"]
 
 
+def test_progress_of_a_peer_is_counted(wire: Wire) -> None:
+    """What it took of the outbox, since the last time that somebody asked."""
+    wire.transport.room = 0
+    wire.connection.send("text")
+
+    assert wire.connection.take_flushed() == 0
+    wire.flush(2)
+    wire.flush(3)
+    assert wire.connection.take_flushed() == 5
+    assert wire.connection.take_flushed() == 0
+
+
 def test_send_to_a_lost_peer_is_an_error(wire: Wire) -> None:
     """The first one that finds out raises, too; outside of send nobody does."""
     wire.transport.lost = True
