@@ -21,13 +21,14 @@ from tests.certificate import Certificate, make_certificate
 from tests.integration.wire import DEADLINE, Peer
 from tests.tools import ROOT, wait_until
 from websock import intake as module
+from websock import loop as loop_module
 from websock.exceptions import HandshakeError, InvalidRequest, RequestTimeout
-from websock.intake import ACCEPT_BATCH, ACCEPT_PAUSE, Intake, normalize
+from websock.intake import ACCEPT_BATCH, ACCEPT_PAUSE, CALM, Intake, normalize
 from websock.loop import Loop
 from websock.protocol import Protocol
 from websock.request import Request
 from websock.settings import Settings
-from websock.transport import Transport, WakeGroups
+from websock.transport import Transport
 
 
 @pytest.fixture(scope="module")
@@ -151,42 +152,87 @@ def test_accepting_shares_the_loop(door: Door) -> None:
     assert first == ACCEPT_BATCH
 
 
+class Clock:
+    """A monotonic clock that a test sets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(module, "monotonic", self)
+        monkeypatch.setattr(loop_module, "monotonic", self)
+
+    def __call__(self) -> float:
+        """Read it."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the intake and of its loop."""
+    return Clock(monkeypatch)
+
+
+def exhaust(door: Door, code: int = errno.EMFILE) -> None:
+    """Let accepting fail once."""
+    door.listener.errors = [OSError(code, os.strerror(code))]
+    door.run_until(lambda: not door.listener.errors)
+
+
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 def test_exhaustion_is_one_line_and_a_pause(
-    door: Door, caplog: pytest.LogCaptureFixture, code: int
+    clock: Clock, door: Door, caplog: pytest.LogCaptureFixture, code: int
 ) -> None:
     """However long it lasts; then everybody who waited is let in (E13)."""
-    door.listener.errors = [OSError(code, os.strerror(code)) for _ in range(3)]
     door.knock(Peer.request())
-
-    door.run_until(lambda: not door.listener.errors)
-    paused = [door.sock.fileno() in door.loop._waiters]
+    for _ in range(3):
+        clock.now += ACCEPT_PAUSE
+        exhaust(door, code)
+        assert door.sock.fileno() not in door.loop._waiters
+    clock.now += ACCEPT_PAUSE
     door.run_until(lambda: len(door.arrived) == 1)
-    paused.append(door.sock.fileno() in door.loop._waiters)
 
-    assert paused == [False, True]
+    assert door.sock.fileno() in door.loop._waiters
     (record,) = caplog.records
+    assert record.levelname == "ERROR"
     assert record.getMessage().startswith("can't accept connections for now: ")
-    door.listener.errors = [OSError(code, "again")]
+
+
+def test_exhaustion_is_over_when_accepting_goes_well(
+    clock: Clock, door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that is let in now and then is no end of it; that has a line of its own."""
+    for number in range(10):
+        door.knock(Peer.request())
+        exhaust(door)
+        clock.now += ACCEPT_PAUSE
+        door.run_until(lambda arrived=number + 1: len(door.arrived) == arrived)  # type: ignore[misc]
+        clock.now += CALM - 0.01
+        door.run_until(lambda: True)
+    assert len(caplog.records) == 1
+
+    clock.now += 0.01
+    door.run_until(lambda: True)
+
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+    assert caplog.messages[1] == "accepting connections again; pauses: 10"
     door.knock(Peer.request())
-    door.run_until(lambda: len(door.arrived) == 2)
-    assert len(caplog.records) == 2
+    exhaust(door)
+    clock.now += ACCEPT_PAUSE
+    door.run_until(lambda: len(door.arrived) == 11)
+    clock.now += CALM
+    door.run_until(lambda: True)
+    assert caplog.messages[2].startswith("can't accept connections for now: ")
+    assert caplog.messages[3] == "accepting connections again; pauses: 1"
 
 
 def test_pause_ends_with_the_intake(door: Door) -> None:
-    """Nobody is let in after the end, whenever the pause is over."""
-    door.listener.errors = [OSError(errno.EMFILE, "Too many open files")]
+    """Nobody is let in after the end, and nothing is left to do."""
     door.knock()
-    door.run_until(lambda: not door.listener.errors)
+    exhaust(door)
 
     door.intake.stop()
 
-    timers = [timer for _, _, timer in door.loop._timers]
-    assert timers
-    for timer in timers:
-        assert timer.callback is not None
-        timer.callback()
-        timer.cancel()
+    (timer,) = [timer for _, _, timer in door.loop._timers]
+    assert timer.callback is None
     assert door.sock.fileno() not in door.loop._waiters
     assert ACCEPT_PAUSE < 1
 
@@ -204,24 +250,40 @@ def test_peer_that_was_gone_before_stops_nobody(
     assert caplog.records == []
 
 
-def test_no_descriptor_for_the_pipe_drops_the_newcomer(
-    door: Door, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("code", "level", "line"),
+    [
+        (errno.EMFILE, "ERROR", "can't accept connections for now: Too many open"),
+        (errno.EINVAL, "WARNING", "connection dropped: [Errno 22] Invalid argument"),
+    ],
+)
+def test_newcomer_that_can_not_be_kept_is_dropped(
+    door: Door,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    level: str,
+    line: str,
 ) -> None:
-    """With a line in the log; the next one may have more luck."""
+    """With a line in the log; the next one may have more luck.
 
-    def exhausted(groups: WakeGroups) -> None:
-        raise OSError(errno.EMFILE, "Too many open files")
+    Without a descriptor for the pipe of its group it's as if it couldn't be accepted.
+    """
 
-    monkeypatch.setattr(module, "connect_transport", lambda *args: exhausted(args[2]))
-    peer = door.knock(Peer.request())
-    door.run_until(lambda: bool(caplog.records))
-    assert is_cut(peer)
-    monkeypatch.undo()
+    def fail(*args: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "connect_transport", fail)
+        peer = door.knock(Peer.request())
+        door.run_until(lambda: bool(caplog.records))
+        assert is_cut(peer)
     door.knock(Peer.request())
     door.run_until(lambda: len(door.arrived) == 1)
 
     (record,) = caplog.records
-    assert "connection dropped: [Errno 24] Too many open files" in record.getMessage()
+    assert record.levelname == level
+    assert record.getMessage().startswith(line)
     assert door.intake._newcomers == set()
 
 
@@ -367,6 +429,9 @@ def test_no_descriptor_after_the_tls_handshake(
     door.run_until(lambda: door.listener.accepted == 1 and not door.intake._newcomers)
 
     assert is_cut(peer)
+    # A plain one on the wrong port isn't worth a word; a pause is no pause for it.
+    paused = door.sock.fileno() not in door.loop._waiters
+    assert paused == (not plain)
     door.close()
     assert "Traceback" not in caplog.text
 
@@ -375,7 +440,9 @@ def test_no_descriptor_after_the_tls_handshake(
 
 PROGRAM = """
 import logging, resource, sys, threading
-from websock import WebSocketServer
+from websock import WebSocketServer, intake
+
+intake.CALM = 0.5
 
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -392,7 +459,7 @@ server.serve_forever()
 
 
 def test_process_without_descriptors_recovers(tmp_path: Path) -> None:
-    """Clients live on, one line tells of it, and who waited is let in (E13)."""
+    """Clients live on, two lines tell of it, and who waited is let in (E13)."""
     log = tmp_path / "log"
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert soft > 150
@@ -422,8 +489,10 @@ def test_process_without_descriptors_recovers(tmp_path: Path) -> None:
             with Peer(address).open() as late:
                 late.send("let in")
                 assert late.receive() == "let in"
+            assert wait_until(lambda: "accepting connections again" in log.read_text())
         process.terminate()
         assert process.wait(DEADLINE) == 0
     text = log.read_text()
     assert "Traceback" not in text
     assert text.count("ERROR can't accept connections for now: Too many") == 1
+    assert text.count("WARNING accepting connections again; pauses: ") == 1

@@ -31,6 +31,9 @@ ACCEPT_BATCH: Final = 128
 ACCEPT_PAUSE: Final = 0.25
 """Pause of accepting when there are no descriptors or memory, in seconds."""
 
+CALM: Final = 5.0
+"""Accepting without such a pause after which all is well again, in seconds."""
+
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 Arrived = Callable[[Transport, Protocol, Request], None]
@@ -68,7 +71,9 @@ class Intake:
         self._groups = WakeGroups()
         self._listeners: list[socket.socket] = []
         self._newcomers: set[_Newcomer] = set()
-        self._exhausted = False
+        # An episode of exhaustion: how many pauses it has had, and when it goes on.
+        self._pauses = 0
+        self._timer: Timer | None = None
 
     def listen(self, listeners: list[socket.socket]) -> None:
         """Accept from ``listeners``, which stay their owner's."""
@@ -81,6 +86,8 @@ class Intake:
         for listener in self._listeners:
             self._loop.unregister(listener.fileno())
         self._listeners = []
+        if self._timer is not None:
+            self._timer.cancel()
         for newcomer in list(self._newcomers):
             newcomer.drop()
         self._groups.close()
@@ -99,29 +106,49 @@ class Intake:
                     self._pause(error)
                     return
                 continue  # The peer was gone before it was accepted.
-            self._exhausted = False
             try:
                 newcomer = _Newcomer(self, sock, normalize(address))
             except Exception as error:
                 # No descriptor left for what goes with it, or a dead peer.
-                self._logger.warning("connection dropped: %s", error)
                 sock.close()
-                continue
+                if self._drop(error):
+                    continue
+                return
             self._newcomers.add(newcomer)
             newcomer.start()
 
+    def _drop(self, error: Exception) -> bool:
+        """Note that a connection was dropped; return whether to go on accepting."""
+        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+            self._pause(error)
+            return False
+        self._logger.warning("connection dropped: %s", error)
+        return True
+
     def _pause(self, error: OSError) -> None:
         """Stop accepting for a moment; the kernel keeps who waits."""
-        if not self._exhausted:
-            self._exhausted = True
+        if not self._pauses:
             self._logger.error("can't accept connections for now: %s", error.strerror)
+        self._pauses += 1
         for listener in self._listeners:
             self._loop.unregister(listener.fileno())
-        self._loop.call_at(monotonic() + ACCEPT_PAUSE, self._resume)
+        self._wait(ACCEPT_PAUSE, self._resume)
 
     def _resume(self) -> None:
         for listener in self._listeners:
             self._watch(listener)
+        # Under a flood, what one connection frees lets in the next one, and no more.
+        self._wait(CALM, self._recover)
+
+    def _recover(self) -> None:
+        self._logger.warning("accepting connections again; pauses: %d", self._pauses)
+        self._pauses = 0
+
+    def _wait(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Go on with ``callback``, and forget what was to come next."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(monotonic() + seconds, callback)
 
 
 class _Newcomer:
@@ -198,8 +225,8 @@ class _Newcomer:
                     self._socket, self._address, self._intake._groups
                 )
             except OSError as error:
-                self._intake._logger.warning("connection dropped: %s", error)
                 self.drop()
+                self._intake._drop(error)
             else:
                 return True
         return False
