@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -135,6 +136,33 @@ def test_full_pool_is_503(
         gate.set()
         assert one.read_response()[::2] == (200, b"slow")
         assert two.read_response()[::2] == (200, b"slow")
+
+
+def test_health_check_waits_for_nobody(recorder: Recorder) -> None:
+    """The main thread answers, while slow pages have all the threads of the pool."""
+    gate = threading.Event()
+    threads: queue.Queue[threading.Thread] = queue.Queue()
+
+    def process(client: Client, request: Request) -> Response:
+        threads.put(threading.current_thread())
+        gate.wait(DEADLINE)
+        return client.respond(401, "who are you?")
+
+    server = make_server(recorder, process_request=process)
+    with running(server), contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(Peer(server.address)) for _ in range(20)]
+        for peer in peers:
+            peer.socket.sendall(get("/slow"))
+        for _ in range(8):
+            threads.get(timeout=DEADLINE)
+        serving = server._serving
+        assert serving is not None
+        assert wait_until(lambda: len(serving._pool._jobs) == 12)
+        assert ask(server, get("/healthz"))[::2] == (200, b"ok\n")
+        assert ask(server, get("/healthz?probe=1"))[::2] == (200, b"ok\n")
+        gate.set()
+        for peer in peers:
+            assert peer.read_response()[0] == 401
 
 
 # Hooks.

@@ -110,6 +110,7 @@ def test_some_counts_need_a_limit(name: str) -> None:
         ("logger", "websock", "must be a Logger, not str"),
         ("unix", 3, "must be a path, not int"),
         ("http", b"folder", "must be a path, not bytes"),
+        ("health_path", b"/", "must be a str or None, not bytes"),
         ("subprotocols", "chat", "must be a sequence of strings, not str"),
         ("subprotocols", {"chat"}, "must be a sequence of strings, not set"),
         ("origins", "https://a.example", ""),
@@ -135,6 +136,9 @@ def test_wrong_type_is_an_error_that_names_the_option(
         ("subprotocols", [""], "must be tokens, which '' isn't"),
         ("subprotocols", [1], "must be tokens, which 1 isn't"),
         ("http", "/nowhere/at/all", "must be a folder, which /nowhere/at/all"),
+        ("health_path", "healthz", "must be a path from / on, not 'healthz'"),
+        ("health_path", "", "must be a path from / on, not ''"),
+        ("health_path", "/healthz?x", r"must be a path from / on, not '/healthz\?x'"),
     ],
 )
 def test_wrong_value_is_an_error_that_names_the_option(
@@ -165,6 +169,7 @@ def test_right_values_of_every_type_are_kept(tmp_path: Path) -> None:
             compression=PerMessageDeflate(),
             process_request=lambda client, request: None,
             http=tmp_path,
+            health_path="/health",
             logger=logging.getLogger("x"),
             slow_client="drop_newest",
             callback_errors="continue",
@@ -175,3 +180,4 @@ def test_right_values_of_every_type_are_kept(tmp_path: Path) -> None:
     for name, value in options.items():
         assert getattr(settings, name) is value
     assert Settings(unix=tmp_path / "socket", compression=None).unix is not None
+    assert Settings(health_path=None).health_path is None

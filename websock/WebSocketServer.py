@@ -18,8 +18,6 @@ from .settings import Options
 
 __all__ = ["WebSocketServer"]
 
-HEALTH_PATH = "/healthz"
-
 
 class WebSocketServer(Server):
     """A WebSocket server in plain blocking code: a thread per client, five callbacks.
@@ -93,19 +91,14 @@ class WebSocketServer(Server):
         self._files = None if folder is None else static_files(folder)
 
     def quick_response(self, request: Request) -> Response | None:
-        """Answer ``/healthz``, for load balancers and container engines."""
-        if request.path == HEALTH_PATH and self.settings.process_request is None:
-            return health(request)
-        return None
+        """Answer health checks of load balancers and container engines."""
+        return health(request) if request.path == self.settings.health_path else None
 
     def slow_response(self, request: Request) -> Response | None:
         """Answer with a file of the folder ``http``, if there is one."""
-        if request.path == HEALTH_PATH:
-            return health(request)
         return None if self._files is None else self._files(request)
 
     @property
     def has_slow_responses(self) -> bool:
-        """Whether there is a folder to serve, or a hook that goes first."""
-        settings = self.settings
-        return settings.http is not None or settings.process_request is not None
+        """Whether there is a folder to serve."""
+        return self._files is not None

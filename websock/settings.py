@@ -92,8 +92,9 @@ class Settings:
     process_request: Callable[..., Any] | None = option(
         None,
         "Function of the client and its request, called before a WebSocket is"
-        " accepted and for every other request; a response that it returns is sent"
-        " instead, None goes on. It may set `client.response_headers` for the 101.",
+        " accepted and for every other request but those to `health_path`; a response"
+        " that it returns is sent instead, None goes on. It may set"
+        " `client.response_headers` for the 101.",
         "Checking credentials and serving pages are the application's.",
     )
     http: str | os.PathLike[str] | None = option(
@@ -101,6 +102,13 @@ class Settings:
         "Folder whose files are served over plain HTTP on the same port; None"
         " serves none.",
         "Nothing of the file system is public unless you say so.",
+    )
+    health_path: str | None = option(
+        "/healthz",
+        "Path at which the server answers 200 over plain HTTP for as long as it works,"
+        " before `process_request` and files are asked; None leaves all paths to them.",
+        "A health check must not wait for slow pages, nor need credentials: who waits"
+        " or is refused restarts a server that works.",
     )
     open_timeout: float | None = option(
         10.0,
@@ -217,6 +225,7 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise TypeError(f"{name} must be callable, not {_kind(value)}")
+        _check_path("health_path", self.health_path)
         _check_instance("ssl", self.ssl, ssl.SSLContext)
         if self.ssl is not None and self.ssl.protocol == ssl.PROTOCOL_TLS_CLIENT:
             raise ValueError(
@@ -297,6 +306,15 @@ def _check_instance(name: str, value: object, kind: type) -> None:
         raise TypeError(f"{name} must be a {kind.__name__}, not {_kind(value)}")
 
 
+def _check_path(name: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str or None, not {_kind(value)}")
+    if not value.startswith("/") or "?" in value:
+        raise ValueError(f"{name} must be a path from / on, not {value!r}")
+
+
 def _check_subprotocols(value: object) -> None:
     if value is None:
         return
@@ -322,6 +340,7 @@ class Options(TypedDict, total=False):
     compression: Literal["deflate"] | PerMessageDeflate | None
     process_request: Callable[..., Any] | None
     http: str | os.PathLike[str] | None
+    health_path: str | None
     open_timeout: float | None
     ping_interval: float | None
     ping_timeout: float | None

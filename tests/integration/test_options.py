@@ -214,6 +214,33 @@ def test_health_is_served_without_a_folder(recorder: Recorder) -> None:
         assert ask(server, get("/"))[0] == 426
 
 
+def test_health_check_goes_first(recorder: Recorder, tmp_path: Path) -> None:
+    """Nobody else is asked about its path, which is the application's to choose."""
+    (tmp_path / "healthz").write_text("file")
+
+    def own(client: Client, request: Request) -> Response | None:
+        return client.respond(403, "own") if request.path == "/healthz" else None
+
+    for options, answers in (
+        ({"process_request": own}, {"/healthz": (200, b"ok\n"), "/x": (404, None)}),
+        ({}, {"/healthz": (200, b"ok\n")}),
+        ({"health_path": "/x", "process_request": own}, {"/x": (200, b"ok\n")}),
+        ({"health_path": "/x"}, {"/healthz": (200, b"file"), "/x": (200, b"ok\n")}),
+        ({"health_path": None, "process_request": own}, {"/healthz": (403, b"own")}),
+        ({"health_path": None}, {"/healthz": (200, b"file")}),
+    ):
+        with running(make_server(recorder, http=tmp_path, **options)) as server:
+            for path, (status, body) in answers.items():
+                got = ask(server, get(path))
+                assert got[0] == status
+                assert body in (None, got[2])
+            # A WebSocket is none of its business.
+            with Peer(server.address) as peer:
+                peer.socket.sendall(Peer.request("/healthz"))
+                peer.read_head()
+                assert peer.status == (403 if "process_request" in options else 101)
+
+
 @pytest.mark.parametrize(
     ("origin", "options", "status"),
     [

@@ -35,6 +35,7 @@ server: OldPath = WebSocketServer(
     select_subprotocol=select,
     compression=PerMessageDeflate(),
     http=Path("page"),
+    health_path="/health",
     open_timeout=5,
     ping_interval=None,
     ping_timeout=2.5,
@@ -51,7 +52,7 @@ server: OldPath = WebSocketServer(
     logger=logging.getLogger("chat"),
 )
 WebSocketServer(sock=socket.socket(), compression="deflate", origins=None)
-WebSocketServer(unix=Path("chat.sock"), compression=None, http="page")
+WebSocketServer(unix=Path("chat.sock"), compression=None, http="page", health_path=None)
 
 try:
     server.serve_once()
