@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 
 import websock
 
+from ..integration.wire import Peer
 from ..tools import ROOT, missing, require_tool
 from .drivers import Browser, Chromium, Firefox, read_line
 
@@ -60,6 +63,18 @@ class ChatServer:
     def __init__(self) -> None:
         self.url = ""
         self._process: subprocess.Popen[str] | None = None
+        self._crowd = contextlib.ExitStack()
+
+    def come(self, name: str) -> Peer:
+        """Let somebody in who has no browser."""
+        peer = Peer(("127.0.0.1", int(self.port)))
+        self._crowd.enter_context(peer)
+        peer.open("/ws").send(json.dumps({"type": "name", "name": name}))
+        return peer
+
+    def disperse(self) -> None:
+        """Let all of those go."""
+        self._crowd.close()
 
     @property
     def port(self) -> str:
@@ -79,6 +94,7 @@ class ChatServer:
 
     def stop(self) -> int:
         """End it as a service manager does; return its exit status."""
+        self.disperse()
         if self._process is None:
             return 0
         process, self._process = self._process, None

@@ -98,6 +98,10 @@ KEYS: Final = {
     "Enter": "\ue006",
     "Shift": "\ue008",
     "Escape": "\ue00c",
+    "ArrowUp": "\ue013",
+    "ArrowDown": "\ue015",
+    "Home": "\ue011",
+    "End": "\ue010",
     "Space": " ",
 }
 

@@ -108,7 +108,7 @@ def test_list_shows_who_is_here(enter: Open, browser: Browser) -> None:
     bob.open("about:blank")
 
     ada.wait(f"{texts('.who')}.join() === 'Ada,Bot,Zoe'")
-    ada.wait(has(".notice", "Bob left."))
+    ada.wait(has(".notice", "Zoe joined. Bob left."))
     bob.open("about:blank")
 
 
@@ -135,7 +135,7 @@ def test_private_message_by_picking_a_name(enter: Open) -> None:
     ada, bob, eve = enter("Ada"), enter("Bob"), enter("Eve")
     ada.wait(has(".who", "Eve"))
 
-    ada.click("#people-list li:nth-child(3) button")
+    ada.click("#people-list li:nth-child(3)")
     ada.wait(has("#recipient-name", "Bob"))
     say(ada, "Psst")
     bob.wait(has(".is-private .text", "Psst"))
@@ -277,8 +277,8 @@ def test_everything_works_by_keyboard(enter: Open) -> None:
     ada.press("Enter")
     bob.wait(has(".text", "one\ntwo"))
     order = []
-    for _ in range(3):
-        ada.press("Tab")
+    for key in ("Tab", "Tab", "ArrowDown"):
+        ada.press(key)
         order.append(ada.evaluate("document.activeElement.textContent.trim()"))
     ada.press("Enter")
     ada.wait(has("#recipient-name", "Bob"))
@@ -295,6 +295,117 @@ def test_everything_works_by_keyboard(enter: Open) -> None:
         "B Bob",
     ]
     assert log == "log"
+
+
+FOCUSED: Final = "document.activeElement.dataset.name"
+
+
+def test_list_of_people_is_one_stop_of_the_tab_key(enter: Open) -> None:
+    """Arrows, Home, End and first letters lead through it, as through any list box."""
+    ada = enter("Ada")
+    for name in ("Bob", "Bill", "Zoe"):
+        enter(name)
+    ada.wait(has("#people-count", "5"))
+
+    ada.press("Tab")
+    ada.press("Tab")
+    visited = [ada.evaluate(FOCUSED)]
+    for key in ("ArrowDown", "End", "ArrowDown", "ArrowUp", "Home", "B", "b", "b", "x"):
+        ada.press(key)
+        visited.append(ada.evaluate(FOCUSED))
+    ada.press("Tab")
+    beyond = ada.evaluate("document.activeElement.closest('#people-list') === null")
+    ada.press("Shift+Tab")
+    visited.append(ada.evaluate(FOCUSED))
+    ada.press("Space")
+
+    ada.wait(has("#recipient-name", "Bob"))
+    assert visited == [
+        *("Bot", "Bill", "Zoe", "Zoe", "Bob", "Ada"),
+        *("Bot", "Bill", "Bob", "Bob", "Bob"),
+    ]
+    assert beyond
+    assert ada.evaluate("document.activeElement.id") == "text"
+    assert ada.evaluate(
+        """[...document.querySelectorAll("#people-list > *")].map((row) =>
+            ["role", "aria-selected", "aria-disabled"].map(
+                (name) => row.getAttribute(name)).join())"""
+    ) == [
+        "option,false,true",
+        "option,false,false",
+        "option,false,false",
+        "option,true,false",
+        "option,false,false",
+    ]
+
+
+def test_focus_stays_in_the_list_while_people_come_and_go(
+    enter: Open, chat: ChatServer
+) -> None:
+    """Rows stay where they are; when the focused one goes, the bot's gets the focus."""
+    ada = enter("Ada")
+    chat.come("Bob")
+    ada.wait(has(".who", "Bob"))
+    ada.press("Tab")
+    ada.press("Tab")
+    ada.press("End")
+    ada.evaluate(
+        "document.addEventListener('focusout', () => globalThis.blurred = true)"
+    )
+
+    chat.come("Adam")
+    chat.come("Carl")
+    ada.wait(f"{texts('.who')}.join() === 'Ada,Bot,Adam,Bob,Carl'")
+
+    assert ada.evaluate(FOCUSED) == "Bob"
+    assert ada.evaluate("globalThis.blurred === undefined")
+    chat.disperse()
+    ada.wait("document.activeElement.dataset.name === 'Bot'")
+
+
+def test_crowd_leaves_room_for_messages(enter: Open, chat: ChatServer) -> None:
+    """200 people who come and go are one line, which no screen reader reads out."""
+    ada = enter("Ada")
+    say(ada, "Hello?")
+    ada.wait("document.querySelectorAll('.message').length === 2")
+
+    for number in range(200):
+        chat.come(f"Guest {number}")
+    ada.wait(has("#people-count", "202"))
+    crowded = ada.evaluate(texts("#log > *"))
+    stops = []
+    for _ in range(3):
+        ada.press("Tab")
+        stops.append(ada.evaluate("document.activeElement.closest('#people') !== null"))
+    chat.disperse()
+    ada.wait(has("#people-count", "2"))
+    deserted = ada.evaluate(texts("#log > .notice"))
+
+    assert len(crowded) == 4
+    assert crowded[3].startswith("Guest ")
+    assert crowded[3].endswith(", and 197 others joined.")
+    assert stops == [False, True, False]
+    assert deserted[1].endswith(", and 197 others left.")
+    assert ada.evaluate(
+        "[...document.querySelectorAll('.notice')].map((line) => line.ariaLive)"
+    ) == [None, "off"]
+
+
+def test_messages_stay_longer_than_notices(enter: Open, chat: ChatServer) -> None:
+    """Whoever comes and says hello pushes out a notice, not what others said."""
+    ada = enter("Ada")
+
+    for number in range(60):
+        guest = chat.come(f"Guest {number}")
+        guest.send(json.dumps({"type": "message", "text": f"Hello {number}"}))
+        ada.wait(f"document.querySelectorAll('.message').length === {2 * number + 2}")
+
+    assert ada.evaluate(texts(".message:not([data-from='Bot']) .text")) == [
+        f"Hello {number}" for number in range(60)
+    ]
+    assert ada.evaluate(texts(".notice")) == [
+        f"Guest {number} joined." for number in range(10, 60)
+    ]
 
 
 def test_fields_and_regions_have_names(enter: Open) -> None:
@@ -362,7 +473,7 @@ def test_list_of_people_is_a_sheet_on_a_phone(enter: Open) -> None:
     assert ada.evaluate("document.activeElement.id") == "people-button"
     ada.press("Enter")
     ada.wait(visible("#people"))
-    ada.click("#people-list li:nth-child(3) button")
+    ada.click("#people-list li:nth-child(3)")
 
     ada.wait(hidden)
     ada.wait(has("#recipient-name", "Bob"))

@@ -69,7 +69,7 @@ class Connection {
 /* -------------------------------------------------------------- the state -- */
 
 const BOT = "Bot";
-const LONGEST_LOG = 500;
+const LONGEST_LOG = { message: 500, notice: 50 }; // of each kind: no notice costs a message
 
 /** Kept by this tab, so that a reload finds the same person. */
 const memory = {
@@ -152,13 +152,13 @@ const handlers = {
   joined({ name, revision }) {
     learn(name, revision, true);
     showPeople();
-    if (name !== (me ?? wanted)) notice(`${name} joined.`);
+    if (name !== (me ?? wanted)) noticeChange(name, "joined");
   },
 
   left({ name, revision }) {
     learn(name, revision, false);
     showPeople();
-    notice(`${name} left.`);
+    noticeChange(name, "left");
   },
 
   message: (message) => showMessage(message),
@@ -213,11 +213,15 @@ let following = true; // whether the end of the log is in sight
 
 /** Adds a line to the log; the reader who looks at older ones is left alone. */
 function append(node, mine = false) {
-  const log = $("log");
-  log.append(node);
-  while (log.children.length > LONGEST_LOG) log.firstElementChild.remove();
+  $("log").append(node);
+  for (const [kind, most] of Object.entries(LONGEST_LOG)) {
+    const lines = $("log").getElementsByClassName(kind);
+    while (lines.length > most) lines[0].remove();
+  }
+  // Its author may have been written above a message that is gone.
+  $("log").querySelector(".message")?.classList.remove("more");
   if (following || mine) scrollDown();
-  else $("latest").hidden = false;
+  else if (node.classList.contains("message")) $("latest").hidden = false;
 }
 
 function scrollDown() {
@@ -226,12 +230,32 @@ function scrollDown() {
   $("latest").hidden = true;
 }
 
-function notice(text) {
+function notice(text, spoken = true) {
   const line = document.createElement("p");
   line.className = "notice";
   line.dir = "auto";
   line.textContent = text;
+  if (!spoken) line.setAttribute("aria-live", "off");
   append(line);
+  return line;
+}
+
+const enumeration = new Intl.ListFormat("en");
+let changes = { line: null, verbs: new Map() }; // newest line of those; name -> verb
+
+/** Says who came or went: one line between two messages, which isn't read aloud. */
+function noticeChange(name, verb) {
+  if (changes.line === null || changes.line !== $("log").lastElementChild) {
+    changes = { line: notice("", false), verbs: new Map() };
+  }
+  changes.verbs.set(name, verb);
+  const sentences = ["joined", "left"].map((verb) => {
+    const names = [...changes.verbs.keys()].filter((name) => changes.verbs.get(name) === verb);
+    if (names.length > 4) names.splice(3, names.length, `${names.length - 3} others`);
+    return names.length > 0 ? `${enumeration.format(names)} ${verb}.` : "";
+  });
+  changes.line.textContent = sentences.join(" ").trim();
+  if (following) scrollDown();
 }
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
@@ -279,31 +303,41 @@ function paint(avatar, name) {
   avatar.style.setProperty("--hue", (hash * 137) % 360);
 }
 
-const rows = new Map(); // name -> list item, so that the focus stays where it is
+const rows = new Map(); // name -> its row in the list, which stays where it is
+let current = BOT; // whose row the Tab key leads to; arrow keys lead to the others
 
 function showPeople() {
+  const list = $("people-list");
   const names = people().sort(
     (a, b) => (b === me) - (a === me) || (b === BOT) - (a === BOT) || a.localeCompare(b),
   );
-  const focused = document.activeElement;
-  for (const name of rows.keys()) if (!names.includes(name)) rows.delete(name);
-  $("people-list").replaceChildren(...names.map((name) => {
+  const hadFocus = list.contains(document.activeElement);
+  for (const [name, row] of rows) {
+    if (known.get(name)?.here) continue;
+    row.remove();
+    rows.delete(name);
+  }
+  names.forEach((name, i) => {
     if (!rows.has(name)) rows.set(name, makeRow(name));
     const row = rows.get(name);
-    row.querySelector("button").disabled = name === me;
-    row.querySelector("button").setAttribute("aria-pressed", String(name === recipient));
+    if (list.children[i] !== row) list.insertBefore(row, list.children[i]);
+    row.setAttribute("aria-disabled", String(name === me));
+    row.setAttribute("aria-selected", String(name === recipient));
     row.querySelector(".note").textContent = name === me ? "you" : name === BOT ? "always here" : "";
-    return row;
-  }));
-  if (focused?.isConnected && focused !== document.activeElement) focused.focus();
+  });
+  if (!rows.has(current)) current = BOT;
+  for (const [name, row] of rows) row.tabIndex = name === current ? 0 : -1;
+  if (hadFocus) rows.get(current)?.focus();
   $("people-count").textContent = names.length;
 }
 
 function makeRow(name) {
   const row = $("person-template").content.firstElementChild.cloneNode(true);
+  row.dataset.name = name;
   paint(row.querySelector(".avatar"), name);
   row.querySelector(".who").textContent = name;
-  row.querySelector("button").addEventListener("click", () => {
+  row.addEventListener("click", () => {
+    if (name === me) return;
     setRecipient(name === recipient ? null : name);
     togglePeople(false);
     $("text").focus();
@@ -311,8 +345,20 @@ function makeRow(name) {
   return row;
 }
 
+/** Row of the list that a key leads to: an arrow, or the first letter of a name. */
+function rowFor(key) {
+  const all = [...$("people-list").children];
+  const at = all.indexOf(rows.get(current));
+  const ends = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: all.length - 1 };
+  if (key in ends) return all[ends[key]];
+  if ([...key].length > 1) return undefined;
+  const next = [...all.slice(at + 1), ...all.slice(0, at + 1)];
+  return next.find((row) => fold(row.dataset.name).startsWith(fold(key)));
+}
+
 function setRecipient(name) {
   recipient = name;
+  current = name ?? current;
   $("recipient").hidden = name === null;
   $("recipient-name").textContent = name ?? "";
   $("composer").classList.toggle("is-private", name !== null);
@@ -325,7 +371,7 @@ function setRecipient(name) {
 function togglePeople(open) {
   $("people-button").setAttribute("aria-expanded", String(open));
   $("room").classList.toggle("with-people", open);
-  if (open) $("people").querySelector("button:enabled")?.focus();
+  if (open) rows.get(current)?.focus();
 }
 
 const grows = CSS.supports("field-sizing", "content");
@@ -343,12 +389,13 @@ function fit() {
 
 /* --------------------------------------------------------------- the hands -- */
 
+const fold = (text) => text.normalize("NFKC").toLowerCase();
+
 /** Splits "@name text"; a name that nobody has is no reason to tell everyone. */
 function address(text) {
   if (!text.startsWith("@")) return { to: recipient, text };
-  const same = (a, b) => a.toLocaleLowerCase() === b.toLocaleLowerCase();
   const to = people()
-    .filter((name) => same(name, text.slice(1, 1 + name.length)))
+    .filter((name) => fold(name) === fold(text.slice(1, 1 + name.length)))
     .filter((name) => /^([\s,:]|$)/.test(text.slice(1 + name.length)))
     .sort((a, b) => b.length - a.length)[0];
   if (to === undefined && recipient !== null) return { to: recipient, text };
@@ -412,6 +459,20 @@ $("recipient-clear").addEventListener("click", () => {
 
 $("people-button").addEventListener("click", () => {
   togglePeople($("people-button").getAttribute("aria-expanded") !== "true");
+});
+
+$("people-list").addEventListener("focusin", ({ target }) => {
+  rows.get(current).tabIndex = -1;
+  current = target.dataset.name;
+  target.tabIndex = 0;
+});
+
+$("people-list").addEventListener("keydown", (event) => {
+  if (event.altKey || event.ctrlKey || event.metaKey) return;
+  if (event.key === "Enter" || event.key === " ") event.target.click();
+  else if (rowFor(event.key)) rowFor(event.key).focus();
+  else return;
+  event.preventDefault();
 });
 
 $("log").addEventListener("click", () => togglePeople(false));
