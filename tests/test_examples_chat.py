@@ -262,7 +262,19 @@ def test_whatever_comes_is_answered(example: tuple[Any, Any], data: object) -> N
         ("A\x1b[31mda", "A name has no invisible characters."),
         ("A\u202eda", "A name has no invisible characters."),
         ("A\u200bda", "A name has no invisible characters."),
+        ("A\u200dda", "A name has no invisible characters."),
+        ("\u200c\u200d", "A name has no invisible characters."),
+        ("\u0645\u200c\u200c\u0645", "A name has no invisible characters."),
         ("\ud800", "A name has no invisible characters."),
+        ("\u3164", "A name has no invisible characters."),
+        ("\u2800", "A name has no invisible characters."),
+        ("\u115f\u1160", "A name has no invisible characters."),
+        ("\uffa0", "A name has no invisible characters."),
+        ("\u2065", "A name has no invisible characters."),
+        ("A\u3164", "A name has no invisible characters."),
+        ("\u0301", "A name needs a letter, a digit or a symbol."),
+        ("\u0301 \u0301\u200d", "A name needs a letter, a digit or a symbol."),
+        ("\u034f\ufe0f", "A name needs a letter, a digit or a symbol."),
         ("Bob", "Bob is taken. Please choose another."),
         ("BOB", "BOB is taken. Please choose another."),
         ("\uff22\uff4f\uff42", "\uff22\uff4f\uff42 is taken. Please choose another."),
@@ -276,6 +288,68 @@ def test_bad_name_is_refused(world: World, name: object, text: str) -> None:
 
     assert person.say(type="name", name=name) == error("name", text)
     assert person.say(type="name", name="x" * 32)[0]["type"] == "welcome"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+        "\U0001f469\U0001f3fd\u200d\U0001f680",
+        "\u2764\ufe0f\u200d\U0001f525",
+        "1\ufe0f\u20e3",
+        "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627",
+        "\u0d2e\u0d4b\u0d39\u0d28\u0d4d\u200d",
+        "\u0dc1\u0dca\u200d\u0dbb\u0dd3",
+        "\u09b0\u200d\u09cd\u09af\u09be\u09ac",
+        "\u8fbb\U000e0100",
+        "e\u0301",
+    ],
+    ids=ascii,
+)
+def test_name_may_be_written_in_any_script(world: World, name: str) -> None:
+    """Families of emoji, Persian, Malayalam, Sinhala, Bengali, rare ideographs."""
+    assert world.come(name).heard[0]["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("Zo\xeb", "zoe\u0308"),
+        ("Stra\xdfe", "STRASSE"),
+        ("\u03aa\u0301", "\u0390"),
+        ("Ada", "Ada\ufe0f"),
+        ("Ada", "A\u034fda"),
+        ("\u0645\u06cc\u062e", "\u0645\u06cc\u200c\u062e"),
+        ("\u2764", "\u2764\ufe0f"),
+        ("\u2163", "iv"),
+    ],
+    ids=ascii,
+)
+def test_names_that_look_the_same_are_one(world: World, name: str, other: str) -> None:
+    """However they are put together, and whatever invisible characters are in them."""
+    world.come(name)
+
+    for taken in (name, other):
+        heard = world.come().say(type="name", name=taken)
+        assert heard == error("name", f"{taken} is taken. Please choose another.")
+    world.go(world.members[0])
+    assert world.come(other).heard[0]["name"] == other
+
+
+@given(st.text(max_size=32))
+def test_name_that_is_taken_shows(example: tuple[Any, Any], name: str) -> None:
+    """It is the same once folded, and neither empty nor longer than allowed."""
+    room = example[0]
+    try:
+        name = room.read_name(name)
+    except room.Mistake as mistake:
+        assert str(mistake)
+        return
+
+    folded = room.fold(name)
+
+    assert folded.strip()
+    assert room.fold(folded) == folded
 
 
 def test_name_is_chosen_once(world: World) -> None:

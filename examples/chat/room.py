@@ -31,6 +31,7 @@ import contextlib
 import hmac
 import json
 import logging
+import re
 import threading
 import unicodedata
 from collections.abc import Callable, Collection
@@ -55,6 +56,24 @@ TAKEN_OVER: Final = 4000
 # Characters that don't show, or change how others show: controls, format
 # characters such as those that turn the direction, surrogates, line separators.
 UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+# Blank, although their categories don't tell: fillers of Hangul, the empty pattern of
+# Braille, and code points that Unicode keeps for invisible characters to come.
+BLANK: Final = re.compile(
+    "[\u115f\u1160\u2065\u2800\u3164\uffa0\ufff0-\ufff8"
+    "\U000e0000-\U000e00ff\U000e01f0-\U000e0fff]"
+)
+
+# Joiners make families of emoji, and Persian or Indic letters take their right shape.
+# What stands before them is a symbol, a modifier, a mark, or a letter without case.
+JOINED: Final = re.compile("(.)[\u200c\u200d]", re.DOTALL)
+BEFORE_JOINERS: Final = frozenset({"So", "Sk", "Mn", "Mc", "Lo"})
+
+# May be in a name, but make it no other: joiners, and marks that only choose among the
+# shapes of what stands before them.
+SHAPING: Final = re.compile(
+    "[\u034f\u17b4\u17b5\u180b-\u180f\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
 
 logger = logging.getLogger("chat")
 
@@ -245,9 +264,23 @@ def read_name(value: object) -> str:
         raise Mistake("name", "Please choose a name.")
     if len(name) > MAX_NAME:
         raise Mistake("name", f"A name has at most {MAX_NAME} characters.")
-    if any(unicodedata.category(character) in UNSEEN for character in name):
+    shown = JOINED.sub(take_joiner, name)
+    if any(is_unseen(character) for character in shown):
         raise Mistake("name", "A name has no invisible characters.")
+    if all(unicodedata.category(character)[0] in "MZ" for character in shown):
+        raise Mistake("name", "A name needs a letter, a digit or a symbol.")
     return name
+
+
+def is_unseen(character: str) -> bool:
+    """Whether a character doesn't show, or changes how others do."""
+    return unicodedata.category(character) in UNSEEN or bool(BLANK.match(character))
+
+
+def take_joiner(pair: re.Match[str]) -> str:
+    """Character before a joiner, without the joiner if it has a use there."""
+    fits = unicodedata.category(pair[1]) in BEFORE_JOINERS
+    return pair[1] if fits else pair[0]
 
 
 def read_key(value: object) -> str:
@@ -269,8 +302,13 @@ def read_text(value: object) -> str:
 
 
 def fold(name: str) -> str:
-    """What two names have in common that look or sound the same."""
-    return unicodedata.normalize("NFKC", name).casefold()
+    """What two names have in common that look or sound the same.
+
+    Letters of different scripts that look alike stay different.
+    """
+    folded = unicodedata.normalize("NFKC", SHAPING.sub("", name)).casefold()
+    # Letters and marks that casefold() took apart, or left apart, come together.
+    return unicodedata.normalize("NFKC", folded)
 
 
 def same_key(one: str, other: str) -> bool:
