@@ -90,3 +90,39 @@ def test_command_is_one(command: str) -> None:
         assert words[1] in targets
     if words[0] == "python" and "/" in words[1]:
         assert (ROOT / words[1]).is_file()
+
+
+ATTACKS: Final = [
+    *(f"A{number}" for number in range(1, 22)),
+    *(f"B{number}" for number in range(1, 18)),
+    *(f"C{number}" for number in range(1, 5)),
+    *(f"D{number}" for number in range(1, 6)),
+]
+
+
+def test_every_attack_has_a_row_and_every_row_its_tests() -> None:
+    """The table of attacks names all tests that there are, and none that aren't."""
+    text = (DOCS / "explanation" / "security.rst").read_text()
+    row = re.compile(r"^   \* - ([A-Z]\d+)\n((?: {5,}\S.*\n)+)", re.MULTILINE)
+    rows = [
+        (identifier, cells.split("\n     - "))
+        for identifier, cells in row.findall(text)
+    ]
+    named = {
+        identifier: {
+            f"test_{identifier.lower()}_{'_'.join(words.split())}"
+            for words in cells[-1].split(";")
+        }
+        for identifier, cells in rows
+    }
+    written: dict[str, set[str]] = {identifier: set() for identifier in ATTACKS}
+    for path in (ROOT / "tests" / "integration" / "attacks").glob("test_*.py"):
+        for node in ast.parse(path.read_text()).body:
+            name = node.name if isinstance(node, ast.FunctionDef) else ""
+            if identifier := re.match(r"test_([a-z]\d+)_", name):
+                written[identifier[1].upper()].add(name)
+
+    assert [identifier for identifier, _ in rows] == ATTACKS
+    assert named == written
+    assert all(written.values())
+    assert {len(cells) for _, cells in rows} == {3}

@@ -1,8 +1,7 @@
-"""Attacks with whole requests: A13 to A21 of the list of attacks.
+"""Attacks with whole requests: A13 to A19, and A21, of the list of attacks.
 
-A20 is about credentials, and stands where those are tested. Other protocols,
-bodies and second requests, hosts and origins, targets, early frames, and headers
-of proxies that nobody trusts.
+Other protocols, bodies and second requests, hosts and origins, targets, early
+frames, and headers of proxies that nobody trusts.
 """
 
 from __future__ import annotations
