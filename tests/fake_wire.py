@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -9,8 +10,13 @@ from typing import Any
 
 from websock.connection import Connection
 from websock.extensions.base import Extension
+from websock.extensions.permessage_deflate import PerMessageDeflate
 from websock.frames import Frame, Opcode, serialize_frame
+from websock.handshake import negotiate_extensions
+from websock.headers import Headers
 from websock.protocol import Protocol, Side
+from websock.receiving import Receiver
+from websock.request import Request
 
 DEADLINE = 20.0
 KEY = b"\1\2\3\4"
@@ -149,7 +155,9 @@ class Wire:
             self.keeper,
             write_limit=write_limit,
             send_timeout=send_timeout,
+            logger=logging.getLogger("websock.test"),
         )
+        self.receiver = Receiver(self.connection)
 
     def frames(self) -> list[Frame]:
         """What the peer has got so far; there must be no piece of a frame."""
@@ -161,6 +169,14 @@ class Wire:
         """Make room, and let the keeper flush."""
         self.transport.room = room
         return self.connection.flush()
+
+
+def deflate() -> tuple[Extension, ...]:
+    """A server's permessage-deflate, as most browsers agree on it."""
+    request = Request(
+        "GET", "/", Headers({"Sec-WebSocket-Extensions": "permessage-deflate"})
+    )
+    return tuple(negotiate_extensions(request, (PerMessageDeflate(),))[1])
 
 
 def split(data: bytes) -> tuple[list[Frame], bytes]:

@@ -11,9 +11,12 @@ import pytest
 
 from tests.integration.wire import DEADLINE, Peer, Recorder, running
 from tests.tools import wait_until
-from websock import Client, Clients, ConnectionClosed, State, WebSocketServer
-from websock.clients import INBOX_LIMIT, escape, shorten
+from websock import Client, ConnectionClosed, State, WebSocketServer
+from websock.clients import ClientTable
+from websock.connection import shorten
 from websock.frames import Frame, Opcode
+from websock.inbox import INBOX_LIMIT
+from websock.opening import escape
 from websock.transport import show_address
 
 
@@ -108,7 +111,7 @@ def test_full_inbox_pauses_reading(pair: tuple[Client, Peer]) -> None:
         client.recv(0)
     for number in range(3 * INBOX_LIMIT):
         peer.send(str(number))
-    assert wait_until(lambda: len(client._inbox or ()) == INBOX_LIMIT)
+    assert wait_until(lambda: len(client._connection.inbox._messages) == INBOX_LIMIT)
     got = [client.recv(DEADLINE) for _ in range(3 * INBOX_LIMIT)]
     assert got == [str(number) for number in range(3 * INBOX_LIMIT)]
 
@@ -129,7 +132,7 @@ def test_client_with_a_full_inbox_can_be_closed(
         client.recv(0)
     for number in range(2 * INBOX_LIMIT):
         peer.send(str(number))
-    assert wait_until(lambda: len(client._inbox or ()) == INBOX_LIMIT)
+    assert wait_until(lambda: len(client._connection.inbox._messages) == INBOX_LIMIT)
 
     client.server.close_client(client, 4000, hard_close=hard)
 
@@ -153,7 +156,7 @@ def test_recv_ends_with_the_connection(pair: tuple[Client, Peer], end: str) -> N
     threads = [threading.Thread(target=wait) for _ in range(3)]
     for thread in threads:
         thread.start()
-    assert wait_until(lambda: client._receivers == 3)
+    assert wait_until(lambda: client._connection.inbox._receivers == 3)
     if end == "peer":
         peer.send_close()
     elif end == "shutdown":
@@ -174,7 +177,7 @@ def test_recv_of_another_thread_goes_before_the_callback(recorder: Recorder) -> 
         got: list[object] = []
         thread = threading.Thread(target=lambda: got.append(client.recv(DEADLINE)))
         thread.start()
-        assert wait_until(lambda: client._receivers == 1)
+        assert wait_until(lambda: client._connection.inbox._receivers == 1)
         peer.send("for recv")
         thread.join(DEADLINE)
         peer.send("for the callback")
@@ -309,7 +312,7 @@ class FakeClient:
 
 def test_table_may_change_while_it_is_looked_at() -> None:
     """Views and iterators are of the moment in which they were asked for."""
-    clients = Clients()
+    clients = ClientTable()
     all_of_them: list[Any] = [FakeClient(("192.0.2.1", port)) for port in range(5)]
     for client in all_of_them:
         clients.add(client)
@@ -329,7 +332,7 @@ def test_table_may_change_while_it_is_looked_at() -> None:
 
 def test_client_that_is_late_does_not_remove_its_successor() -> None:
     """A port may be used again before the first one is done."""
-    clients = Clients()
+    clients = ClientTable()
     old: Any = FakeClient("address")
     new: Any = FakeClient("address")
     clients.add(old)

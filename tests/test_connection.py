@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections.abc import Callable
 
 import pytest
 
-from tests.tools import wait_until
 from websock import connection as module
 from websock.closing import Close
 from websock.connection import MAX_PINGS, Connection
@@ -19,7 +16,7 @@ from websock.exceptions import (
 )
 from websock.frames import Frame, Opcode
 from websock.lifecycle import State
-from websock.messages import Event, Ping, Pong
+from websock.messages import Ping, Pong
 
 from .fake_wire import Wire, masked, texts
 
@@ -32,93 +29,7 @@ def wire() -> Wire:
     return Wire()
 
 
-# Reading.
-
-
-def test_events_come_in_order(wire: Wire) -> None:
-    """Several of one read, one of several reads, and what came with the request."""
-    wire.transport.arrive(
-        masked(Opcode.TEXT, b"one") + masked(Opcode.PING, b"two"),
-        masked(Opcode.BINARY, b"three")[:4],
-        masked(Opcode.BINARY, b"three")[4:],
-        b"",
-    )
-    wire.connection.start_reading()
-
-    events = [wire.connection.next_event() for _ in range(4)]
-
-    assert events == ["one", Ping(b"two"), b"three", None]
-    assert wire.connection.next_event() is None
-    assert wire.connection.is_reader()
-
-
-def test_reader_is_one_thread(wire: Wire) -> None:
-    """The one that began to read."""
-    reader = threading.Thread(target=wire.connection.start_reading)
-    reader.start()
-    reader.join()
-
-    assert not wire.connection.is_reader()
-
-
-def test_lost_connection_is_the_end(wire: Wire) -> None:
-    """An error of the transport is no exception for the reader."""
-    wire.transport.arrive(masked(Opcode.TEXT, b"x"), ConnectionResetError())
-
-    assert wire.connection.next_event() == "x"
-    assert wire.connection.next_event() is None
-
-
-def test_deadline_of_the_reader_passes(wire: Wire) -> None:
-    """The connection lives on, and so does what comes later."""
-    with pytest.raises(TimeoutError):
-        wire.connection.next_event(0.0)
-    wire.transport.arrive(masked(Opcode.TEXT, b"late"))
-    assert wire.connection.next_event(0.0) == "late"
-
-
-def test_close_ends_the_wait_of_the_reader(wire: Wire) -> None:
-    """What had arrived but wasn't taken is dropped (7.1.2)."""
-    got: list[Event | None] = []
-
-    def read() -> None:
-        wire.connection.start_reading()
-        got.append(wire.connection.next_event())
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    assert wait_until(lambda: wire.connection._reader_ident is not None)
-    wire.connection.close(4000, "bye")
-    reader.join(DEADLINE)
-
-    assert got == [None]
-    assert wire.transport.calls == ["interrupt"]
-    wire.transport.arrive(masked(Opcode.TEXT, b"late"))
-    assert wire.connection.next_event() is None
-
-
-@pytest.mark.parametrize(
-    ("data", "alive"),
-    [
-        (masked(Opcode.TEXT, b"x"), True),
-        (masked(Opcode.TEXT, b"x")[:3], True),
-        (masked(Opcode.PONG, b"x"), False),
-        (masked(Opcode.PONG, b"x") * 2, False),
-        (masked(Opcode.PONG, b"x") + masked(Opcode.PING), True),
-    ],
-)
-def test_what_counts_as_a_sign_of_life(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch, data: bytes, alive: bool
-) -> None:
-    """Everything but a Pong, which has to answer a Ping of ours (E4)."""
-    before = wire.connection.last_alive
-    monkeypatch.setattr(module, "monotonic", lambda: before + 5)
-    wire.transport.arrive(data)
-    with contextlib.suppress(TimeoutError):
-        while wire.connection.next_event(0.0) is not None:
-            pass
-
-    assert (wire.connection.last_alive > before) == alive
+# Pings.
 
 
 def test_pong_that_answers_a_ping_measures_the_latency(
@@ -201,7 +112,7 @@ def test_goodbye_to_a_peer_that_just_left(wire: Wire) -> None:
     wire.transport.room = 3
     wire.connection.send("text")
     wire.transport.arrive(b"")
-    assert wire.connection.next_event() is None
+    assert wire.receiver.next_message() is None
 
     wire.connection.say_goodbye()
 
@@ -243,16 +154,6 @@ def test_close_that_may_not_be_sent_changes_nothing(
     wire.connection.send("still open")
 
 
-def test_reader_that_closes_needs_no_interrupt(wire: Wire) -> None:
-    """It finds out by itself, after its callback."""
-    wire.connection.start_reading()
-    wire.connection.close()
-
-    assert wire.transport.calls == []
-    assert wire.keeper.calls == ["expect"]
-    assert wire.connection.next_event() is None
-
-
 def test_abort_cuts_at_once(wire: Wire) -> None:
     """Without a Close frame; what comes afterwards does no harm."""
     wire.transport.room = 0
@@ -261,7 +162,7 @@ def test_abort_cuts_at_once(wire: Wire) -> None:
     wire.connection.abort()
 
     assert wire.connection.state is State.CLOSED
-    assert wire.connection._outbox_size == 0
+    assert wire.connection._outbox.size == 0
     assert wire.flush()
     for late in (wire.connection.send, wire.connection.ping):
         with pytest.raises(ConnectionClosed):

@@ -14,23 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tools import wait_until
-from websock.connection import ENTRY_COST, Connection
+from websock.connection import Connection
 from websock.exceptions import (
     ConnectionClosed,
     LocalProtocolError,
     SendTimeout,
 )
-from websock.extensions.base import Extension
-from websock.extensions.permessage_deflate import PerMessageDeflate
 from websock.frames import Frame, Opcode
-from websock.handshake import negotiate_extensions
-from websock.headers import Headers
 from websock.lifecycle import State
 from websock.messages import Ping
-from websock.request import Request
+from websock.outbox import ENTRY_COST
 from websock.writer import SharedMessage
 
-from .fake_wire import Wire, texts
+from .fake_wire import Wire, deflate, texts
 
 DEADLINE = 20.0
 
@@ -70,13 +66,13 @@ def test_keeper_is_asked_once_to_flush(wire: Wire) -> None:
     wire.connection.ping(b"p")
 
     assert wire.keeper.calls == ["flush"]
-    sizes = [wire.connection._outbox_size]
+    sizes = [wire.connection._outbox.size]
     while not wire.flush(2):
-        sizes.append(wire.connection._outbox_size)
+        sizes.append(wire.connection._outbox.size)
     assert sizes == sorted(sizes, reverse=True)
     assert texts(wire.frames()[:3]) == ["one", "two", "three"]
     assert wire.frames()[3].opcode == Opcode.PING
-    assert wire.connection._outbox_size == 0
+    assert wire.connection._outbox.size == 0
     wire.transport.room = 100
     wire.connection.send("direct")
     assert wire.keeper.calls == ["flush"]
@@ -121,7 +117,7 @@ def test_peer_that_is_lost_while_flushing(wire: Wire) -> None:
 
     assert wire.flush()
     assert wire.connection.state is State.CLOSED
-    assert wire.connection._outbox_size == 0
+    assert wire.connection._outbox.size == 0
 
 
 def start(function: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
@@ -296,7 +292,7 @@ def test_oldest_are_dropped() -> None:
     wire.connection.send("sent last")
     for number in range(3, 9):
         assert wire.connection.offer(SharedMessage(f"{number}" * 200), "drop_oldest")
-        assert wire.connection._outbox_size < 2000 + 202 + ENTRY_COST
+        assert wire.connection._outbox.size < 2000 + 202 + ENTRY_COST
 
     wire.flush()
 
@@ -346,14 +342,6 @@ def test_message_that_was_put_off_is_not_dropped(wire: Wire, flushed: bool) -> N
 
 
 # Many senders, and a socket that takes what it likes.
-
-
-def deflate() -> tuple[Extension, ...]:
-    """A server's permessage-deflate, as most browsers agree on it."""
-    request = Request(
-        "GET", "/", Headers({"Sec-WebSocket-Extensions": "permessage-deflate"})
-    )
-    return tuple(negotiate_extensions(request, (PerMessageDeflate(),))[1])
 
 
 def inflated(frames: list[Frame]) -> Iterator[str]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -50,6 +50,18 @@ def test_reference_has_every_public_name_and_no_other() -> None:
     }
 
     assert names == set(websock.__all__)
+
+
+@pytest.mark.parametrize("owner", ["Client", "Clients"])
+def test_reference_has_every_public_part_and_no_other(owner: str) -> None:
+    """What callbacks get has no names that only the server may use."""
+    page = (REFERENCE / "client.rst").read_text()
+    parts = [name.split(".")[2:] for name in documented(page) if f".{owner}." in name]
+
+    names = {name for name in dir(getattr(websock, owner)) if name[0] != "_"}
+    # What every mapping has is in Python's documentation.
+    names -= set(dir(Mapping)) - set(vars(getattr(websock, owner)))
+    assert {part for (part,) in parts} == names
 
 
 @pytest.mark.parametrize(

@@ -411,9 +411,9 @@ def test_late_requests_of_released_clients_are_ignored(recorder: Recorder) -> No
         serving = server._serving
         assert serving is not None
         done = threading.Event()
-        serving.flush_later(client)
-        serving.expect_end(client)
-        serving.retire(client)
+        serving.flush_later(client._connection)
+        serving.expect_end(client._connection)
+        serving.retire(client._connection)
         serving._loop.call_soon(done.set)
         assert done.wait(DEADLINE)
         assert serving._ends == {}

@@ -2,22 +2,23 @@
 
 Who may do what, and when:
 
-* One thread *reads*: it takes events with :meth:`Connection.next_event`, which
-  blocks, and reacts to them. Nothing that a sender does holds it up.
+* One thread *reads*, by a :class:`~websock.receiving.Receiver`.
 * Any thread *sends*. What doesn't fit into the socket goes to the outbox, which
   the keeper empties (the main thread, for a server). Nobody waits for the peer
   while holding the lock.
 * The keeper ends what takes too long, by cutting the transport.
 
-Layer: shells. May import: the core, transport.
+Layer: shells. May import: the core, transport, inbox, outbox.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import logging
 import secrets
 import threading
-from collections import deque
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -28,12 +29,18 @@ from .exceptions import (
     RemoteProtocolError,
     SendTimeout,
 )
+from .extensions.base import ServerExtensionFactory
 from .frames import Frame, check_close
+from .handshake import Response
+from .headers import Headers
+from .inbox import Inbox
 from .lifecycle import State
 from .messages import Data, Event, Pong
+from .outbox import Outbox
 from .protocol import Protocol as WebSocketProtocol
 from .protocol import close_for
-from .transport import Transport
+from .request import Request
+from .transport import Transport, show_address
 from .writer import SharedMessage
 
 __all__ = ["Connection", "Keeper"]
@@ -41,16 +48,10 @@ __all__ = ["Connection", "Keeper"]
 MAX_PINGS: Final = 16
 """Pings that wait for their Pongs; when there are more, the oldest is forgotten."""
 
-
-SLICE: Final = 4096
-"""How much is decoded at once where messages may be compressed, in bytes: it may
-become a thousand times as much, all of which waits for callbacks."""
-
-ENTRY_COST: Final = 128
-"""What a piece of data in the outbox costs besides itself, in bytes."""
-
 DRAIN_READS: Final = 4
 """Reads in a row from a connection that is drained, before others have their turn."""
+
+_ids = itertools.count(1)
 
 
 class Keeper(Protocol):
@@ -73,7 +74,7 @@ class Keeper(Protocol):
 
 
 class Connection:
-    """One WebSocket connection.
+    """One connection: plain HTTP at first, a WebSocket once it's accepted.
 
     Args:
         transport: Where bytes come from and go to.
@@ -83,33 +84,31 @@ class Connection:
             bytes.
         send_timeout: How long :meth:`send` waits for room, in seconds;
             :obj:`None` means for ever.
+        logger: Where frames go, at level DEBUG.
 
     """
 
     __slots__ = (
-        "__weakref__",
-        "_close_wanted",
         "_deferred",
         "_encoding",
-        "_ended",
         "_finish_when_flushed",
-        "_flushed",
         "_keeper",
         "_lock",
+        "_logger",
         "_outbox",
-        "_outbox_size",
         "_peer_ended",
-        "_pending",
         "_pings",
-        "_protocol",
         "_reader_ident",
         "_room",
         "_send_timeout",
-        "_transport",
-        "_unread",
         "_write_limit",
+        "close_wanted",
+        "id",
+        "inbox",
         "last_alive",
         "latency",
+        "protocol",
+        "transport",
     )
 
     def __init__(
@@ -120,36 +119,38 @@ class Connection:
         *,
         write_limit: int,
         send_timeout: float | None,
+        logger: logging.Logger,
     ) -> None:
-        self._transport = transport
-        self._protocol = protocol
+        self.id: int = next(_ids)
+        """Number of the connection, unique in this process."""
+        self.transport = transport
+        """Where bytes come from and go to."""
+        self.protocol = protocol
+        """What they mean; the reader's thread has the reading half."""
         self._keeper = keeper
         self._write_limit = write_limit
         self._send_timeout = send_timeout
+        self._logger = logger
         # Guards the encoding of messages and their way into the outbox, so that
         # they leave in the order of their compression. Only senders wait for it,
         # and nobody else takes it while holding _lock.
         self._encoding = threading.Lock()
-        # Broadcasts that came while somebody encoded; a deque needs no lock.
-        self._deferred: deque[SharedMessage] = deque()
         # Guards the writing half of the protocol, and all fields down to _room. It
         # is never held while waiting for a peer, encoding, or in a callback.
         self._lock = threading.Lock()
-        # What the socket didn't take, with whether it may be dropped.
-        self._outbox: deque[tuple[bytes | memoryview, bool]] | None = None
-        self._outbox_size = 0
+        self._outbox = Outbox()
+        # Broadcasts that came while somebody encoded.
+        self._deferred: list[SharedMessage] = []
         self._finish_when_flushed = False
-        self._close_wanted: Close | None = None
+        self.close_wanted: Close | None = None
+        """What somebody wants to close the connection with; the reader ends then."""
         self._pings: dict[bytes, float] | None = None
         # Made when somebody waits for room in the outbox.
         self._room: threading.Condition | None = None
-        # The reader's own.
+        self.inbox = Inbox()
+        """Messages for receivers in other threads than the reader's."""
         self._reader_ident: int | None = None
-        self._pending: deque[Event] = deque()
-        self._unread = b""
-        self._ended = False
         # The keeper's own.
-        self._flushed = 0
         self._peer_ended = False
         self.last_alive = monotonic()
         """When the peer last showed that it lives, on the monotonic clock."""
@@ -157,72 +158,83 @@ class Connection:
         """Round trip of the last Ping that was answered, in seconds; :obj:`None`
         before the first."""
 
+    def __str__(self) -> str:
+        """Address of the peer, for logs."""
+        return show_address(self.address)
+
+    @property
+    def address(self) -> Any:
+        """Address of the peer; ("unix", id) on a Unix socket, where it has none."""
+        address = self.transport.getpeername()
+        return address if isinstance(address, tuple) else ("unix", self.id)
+
     @property
     def state(self) -> State:
         """Where the connection stands (7.1); any thread."""
-        return self._protocol.state
+        return self.protocol.state
 
-    @property
-    def transport(self) -> Transport:
-        """Where the bytes of this connection come from and go to."""
-        return self._transport
+    # The opening handshake.
 
-    # Reading: the reader's thread only.
+    def accept(
+        self,
+        request: Request,
+        *,
+        subprotocol: str | None,
+        extensions: Sequence[ServerExtensionFactory],
+        headers: Headers,
+    ) -> None:
+        """Accept the request; the 101 leaves with :meth:`write_due`.
 
-    def start_reading(self) -> None:
-        """Make the calling thread the reader, and take what came with the request."""
+        Args:
+            request: The request.
+            subprotocol: Subprotocol in use, one that the client offered.
+            extensions: What this server agrees to, in its order.
+            headers: More header fields for the 101.
+
+        Raises:
+            HandshakeError: If the request isn't one for a WebSocket.
+            ConnectionClosed: If the connection is lost.
+
+        """
+        with self._lock:
+            self._raise_if_lost()
+            self.protocol.accept(
+                request, subprotocol=subprotocol, extensions=extensions, headers=headers
+            )
+
+    def write_due(self) -> None:
+        """Write what the protocol has to send."""
+        with self._lock:
+            self._write_due()
+
+    def reject(self, response: Response, *, head: bool) -> None:
+        """Answer the request with plain HTTP, and hand over to the keeper.
+
+        Args:
+            response: The response.
+            head: Whether the method was HEAD, so that the body stays here.
+
+        Raises:
+            ValueError: If the response can't be sent; nothing was.
+
+        """
+        with self._lock:
+            # A hook may have cut the connection, or outlived the server.
+            if not self._lost:
+                self.protocol.reject(response, head=head)
+                self._write_due()
+        self._keeper.expect_end(self)
+        self._keeper.retire(self)
+
+    # The reader's thread only.
+
+    def become_reader(self) -> None:
+        """Make the calling thread the reader."""
         self._reader_ident = threading.get_ident()
-        self._pending.extend(self._protocol.receive_data(b""))
 
     def is_reader(self) -> bool:
         """Whether the calling thread is the one that reads."""
         return threading.get_ident() == self._reader_ident
-
-    def next_event(self, deadline: float | None = None) -> Event | None:
-        """Wait for the next event of the peer.
-
-        Args:
-            deadline: Point of the monotonic clock at which waiting ends;
-                :obj:`None` waits for ever.
-
-        Returns:
-            The event, or :obj:`None` if there are no more: the stream is at its
-            end, or somebody wants to close the connection.
-
-        Raises:
-            TimeoutError: If the deadline passes first.
-
-        """
-        while self._close_wanted is None:
-            if self._pending:
-                return self._pending.popleft()
-            if self._unread:
-                self._receive(self._unread)
-                continue
-            if self._ended:
-                return None
-            try:
-                data = self._transport.read(deadline)
-            except TimeoutError:
-                raise
-            except OSError:
-                data = b""
-            if data:
-                self._receive(data)
-            else:
-                self._ended = True
-        return None
-
-    def _receive(self, data: bytes) -> None:
-        self._unread = b""
-        if self._protocol.extensions and len(data) > SLICE:
-            data, self._unread = data[:SLICE], data[SLICE:]
-        events = self._protocol.receive_data(data)
-        # A Pong counts only if it answers a Ping; see take_pong(). A piece of a
-        # frame is no event yet, but somebody sent it.
-        if not events or not all(isinstance(event, Pong) for event in events):
-            self.last_alive = monotonic()
-        self._pending.extend(events)
 
     def take_pong(self, pong: Pong) -> None:
         """Note the answer to a Ping; another Pong means nothing (5.5.3)."""
@@ -240,77 +252,59 @@ class Connection:
         outbox is full, and is dropped after ``send_timeout``.
         """
         with self._lock:
-            if self._outbox_size >= self._write_limit:
+            if self._outbox.size >= self._write_limit:
                 try:
                     self._wait_for_room()
                 except SendTimeout:
                     return
-            self._protocol.respond(event)
+            self.protocol.respond(event)
             self._write_due()
 
     def mark_close_rcvd(self, close: Close) -> None:
         """Note that the peer closes; the answer comes with :meth:`say_goodbye`."""
         with self._lock:
-            self._protocol.mark_close_rcvd(close)
+            self.protocol.mark_close_rcvd(close)
 
     def fail(self, fault: RemoteProtocolError) -> None:
         """Note that the peer broke a rule; :meth:`say_goodbye` will tell it (7.1.7)."""
         with self._lock:
-            self._close_wanted = close_for(fault)
+            self.close_wanted = close_for(fault)
 
     def say_goodbye(self) -> None:
         """Send the Close frame that is due, if any, and hand over to the keeper."""
         with self._lock:
-            due = self._protocol.close_rcvd or self._close_wanted
-            if due is not None and self._protocol.can_send():
-                self._protocol.send_close(due)
+            due = self.protocol.close_rcvd or self.close_wanted
+            if due is not None and self.protocol.can_send():
+                self.protocol.send_close(due)
             elif due is None:
                 # What was sent before may still reach a peer that has only ended
                 # its own side.
-                self._protocol.receive_eof()
+                self.protocol.receive_eof()
             self._write_due()
         self._keeper.retire(self)
 
     # Sending: any thread.
 
-    def send(self, data: Data | Frame, *, fragment_size: int | None = None) -> None:
-        """Send a message (5.6).
-
-        May be called from any thread, in callbacks too. It waits only if the peer
-        reads so slowly that its outbox is full.
-
-        Args:
-            data: ``str`` is sent as text, ``bytes``, ``bytearray`` and
-                ``memoryview`` as binary, :class:`Message` as it says; a
-                :class:`Frame` goes out as it is.
-            fragment_size: Longest payload of a frame, in bytes; :obj:`None` sends
-                the message in one frame (5.4).
-
-        Raises:
-            ConnectionClosed: If the connection is closing, closed or lost; it's an
-                :exc:`OSError`.
-            SendTimeout: If there was no room within ``send_timeout``; the
-                connection was dropped.
-            LocalProtocolError: If the message can't be sent; nothing changed.
-            TypeError: If ``data`` is of another type; nothing changed.
-
-        """
-        self._log_frame(">", data)
+    def send(self, data: Data | Frame, fragment_size: int | None = None) -> None:
+        """Send a message; see :meth:`websock.Client.send`."""
+        # Looked up here, too: most loggers are silent, and a call takes its time.
+        if self._logger.isEnabledFor(logging.DEBUG):
+            self.log_frame(">", data)
         with self._lock:
-            if self._outbox_size >= self._write_limit:
+            if self._outbox.size >= self._write_limit:
                 self._wait_for_room()
-            self._protocol.check_can_send()
+            self.protocol.check_can_send()
         with self._encoding:
             # Broadcasts of this thread come first.
             self._take_deferred()
             if isinstance(data, Frame):
-                encoded = self._protocol.encode_frame(data)
+                encoded = self.protocol.encode_frame(data)
             else:
-                encoded = self._protocol.encode_message(
+                encoded = self.protocol.encode_message(
                     data, fragment_size=fragment_size
                 )
             with self._lock:
-                self._protocol.send_encoded(encoded)
+                self.protocol.send_encoded(encoded)
                 self._write_due()
                 self._raise_if_lost()
         self._send_deferred()
@@ -327,19 +321,19 @@ class Connection:
 
         """
         # Before any lock is taken: it may take long, for the first who needs it.
-        message.encode(self._protocol.extensions)
+        message.encode(self.protocol.extensions)
         with self._lock:
             if (
-                not self._protocol.can_send()
-                or self._close_wanted is not None
-                or self._protocol.is_mid_message
+                not self.protocol.can_send()
+                or self.close_wanted is not None
+                or self.protocol.is_mid_message
             ):
                 return False
-            if self._outbox_size >= self._write_limit and policy == "drop_oldest":
-                self._drop_oldest()
-            full = self._outbox_size >= self._write_limit
+            if self._outbox.size >= self._write_limit and policy == "drop_oldest":
+                self._outbox.drop_oldest(self._write_limit)
+            full = self._outbox.size >= self._write_limit
             if full and policy == "close":
-                self._close_wanted = Close(CloseCode.TRY_AGAIN_LATER, "too slow")
+                self.close_wanted = Close(CloseCode.TRY_AGAIN_LATER, "too slow")
             elif full:
                 return False
             else:
@@ -363,31 +357,20 @@ class Connection:
         assert self._encoding.locked()
         if self._deferred:
             with self._lock:
-                while self._deferred:
-                    message = self._deferred.popleft()
+                deferred, self._deferred = self._deferred, []
+                for message in deferred:
                     # It's the middle of a message that is sent by hand, or the end
                     # of the connection.
                     with contextlib.suppress(LocalProtocolError, ConnectionClosed):
-                        self._protocol.send_shared(message)
+                        self.protocol.send_shared(message)
                 self._write_due(droppable=True)
 
     def ping(self, payload: bytes | None = None) -> None:
-        """Send a Ping (5.5.2); its answer sets :attr:`latency`.
-
-        May be called from any thread; never waits.
-
-        Args:
-            payload: At most 125 bytes; :obj:`None` makes a random one.
-
-        Raises:
-            ConnectionClosed: If the connection is closing, closed or lost.
-            LocalProtocolError: If ``payload`` is too long; nothing was sent.
-
-        """
+        """Send a Ping; see :meth:`websock.Client.ping`."""
         if payload is None:
             payload = secrets.token_bytes(8)
         with self._lock:
-            self._protocol.send_ping(payload)
+            self.protocol.send_ping(payload)
             if self._pings is None:
                 self._pings = {}
             elif len(self._pings) >= MAX_PINGS:
@@ -397,77 +380,66 @@ class Connection:
             self._raise_if_lost()
 
     def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
-        """Start the closing handshake, unless it's started already (7.1.2).
-
-        May be called from any thread, and returns at once. The connection's own
-        thread ends what it does, runs ``on_connection_close``, and sends the Close
-        frame; a peer that doesn't answer is cut off after ``close_timeout``.
-
-        Args:
-            code: Close code for the peer; one that may appear in a Close frame,
-                which excludes 1005, 1006, and 1015 (7.4.1).
-            reason: Explanation for humans, at most 123 bytes in UTF-8 (5.5).
-
-        Raises:
-            LocalProtocolError: If ``code`` or ``reason`` may not be sent; then
-                nothing changed.
-
-        """
+        """Close the connection; see :meth:`websock.Client.close`."""
         close = check_close(code, reason)
         with self._lock:
             if (
-                self._close_wanted is not None
-                or self._protocol.close_rcvd is not None
-                or self._protocol.state in (State.CLOSING, State.CLOSED)
+                self.close_wanted is not None
+                or self.protocol.close_rcvd is not None
+                or self.protocol.state in (State.CLOSING, State.CLOSED)
             ):
                 return
-            self._close_wanted = close
+            self.close_wanted = close
         self._wake_to_end()
 
     def abort(self) -> None:
-        """Cut the connection without a closing handshake (7.1.7).
-
-        May be called from any thread, and returns at once; the peer sees 1006.
-        """
+        """Cut the connection; see :meth:`websock.Client.abort`."""
         with self._lock:
             self._lose()
 
-    def _log_frame(self, direction: str, event: object) -> None:
+    def log_frame(self, direction: str, event: object) -> None:
         """Log what comes and goes, where there is somewhere to log to."""
+        if self._logger.isEnabledFor(logging.DEBUG):
+            self._logger.debug("%s %s %s", self, direction, shorten(repr(event)))
+
+    def closed(self) -> ConnectionClosed:
+        """Error for those who come too late."""
+        return ConnectionClosed(self.protocol.close_rcvd, self.protocol.close_sent)
 
     def _wake_to_end(self) -> None:
         self._keeper.expect_end(self)
+        self.inbox.stop_pausing()
         if not self.is_reader():
-            self._transport.interrupt()
+            self.transport.interrupt()
 
     # With the lock held.
 
     @property
     def _lost(self) -> bool:
-        return self._protocol.state is State.CLOSED
+        return self.protocol.state is State.CLOSED
 
     def _raise_if_lost(self) -> None:
         if self._lost:
-            raise ConnectionClosed(self._protocol.close_rcvd, self._protocol.close_sent)
+            raise self.closed()
 
     def _lose(self) -> None:
         """The transport is of no more use; let the reader and waiters know."""
         assert self._lock.locked()
-        self._protocol.receive_eof()
-        self._outbox = None
-        self._outbox_size = 0
-        self._transport.abort()
+        self.protocol.receive_eof()
+        self._outbox.clear()
+        self.inbox.close()
+        self.transport.abort()
         if self._room is not None:
             self._room.notify_all()
 
     def _write_due(self, *, droppable: bool = False) -> None:
         """Write what the protocol has to send; what doesn't fit, to the outbox."""
         assert self._lock.locked()
-        for data in self._protocol.data_to_send():
+        for data in self.protocol.data_to_send():
             rest: bytes | memoryview = data
-            if not self._outbox:
+            if not self._outbox.size:
                 try:
-                    sent = self._transport.write_nowait(data)
+                    sent = self.transport.write_nowait(data)
                 except OSError:
                     self._lose()
                     return
@@ -476,12 +448,8 @@ class Connection:
                 rest = memoryview(data)[sent:]
                 # It may have begun: TLS keeps what it was offered once.
                 droppable = False
-                if self._outbox is None:
-                    self._outbox = deque()
                 self._keeper.flush_later(self)
-            assert self._outbox is not None
-            self._outbox.append((rest, droppable))
-            self._outbox_size += len(rest) + ENTRY_COST
+            self._outbox.add(rest, droppable=droppable)
 
     def _wait_for_room(self) -> None:
         assert self._lock.locked()
@@ -490,59 +458,33 @@ class Connection:
         deadline = None
         if self._send_timeout is not None:
             deadline = monotonic() + self._send_timeout
-        while self._outbox_size >= self._write_limit and self._protocol.can_send():
+        while self._outbox.size >= self._write_limit and self.protocol.can_send():
             if deadline is None:
                 self._room.wait()
             elif not self._room.wait(max(0.0, deadline - monotonic())) and (
-                monotonic() >= deadline and self._outbox_size >= self._write_limit
+                monotonic() >= deadline and self._outbox.size >= self._write_limit
             ):
                 self._lose()
                 raise SendTimeout(
                     f"the peer doesn't read: no room for {self._send_timeout:g} s"
                 )
 
-    def _drop_oldest(self) -> None:
-        """Drop waiting broadcasts until there is room.
-
-        Others can't be dropped: they were accepted, or the compression of later
-        ones refers to them. A broadcast refers to nothing.
-        """
-        assert self._outbox is not None
-        kept: deque[tuple[bytes | memoryview, bool]] = deque()
-        for data, droppable in self._outbox:
-            if droppable and self._outbox_size >= self._write_limit:
-                self._outbox_size -= len(data) + ENTRY_COST
-            else:
-                kept.append((data, droppable))
-        self._outbox = kept
-
     # The keeper's thread only.
 
     def flush(self) -> bool:
         """Write what the socket takes; return whether the outbox is empty."""
         with self._lock:
-            outbox = self._outbox
             try:
-                while outbox:
-                    data, _ = outbox[0]
-                    sent = self._transport.write_nowait(data)
-                    self._outbox_size -= sent
-                    self._flushed += sent
-                    if sent < len(data):
-                        # Of a message that may have begun, the rest must follow.
-                        outbox[0] = (memoryview(data)[sent:], False)
-                        break
-                    outbox.popleft()
-                    self._outbox_size -= ENTRY_COST
+                is_empty = self._outbox.write_to(self.transport)
             except OSError:
                 self._lose()
-            if self._room is not None and self._outbox_size < self._write_limit:
+                is_empty = True
+            if self._room is not None and self._outbox.size < self._write_limit:
                 self._room.notify_all()
-            if outbox and self._outbox is not None:
+            if not is_empty:
                 return False
-            self._outbox = None
             if self._finish_when_flushed:
-                self._transport.finish_writing()
+                self.transport.finish_writing()
             return True
 
     def finish(self) -> None:
@@ -563,32 +505,32 @@ class Connection:
             if self._peer_ended:
                 return False
             try:
-                data = self._transport.read_nowait()
+                data = self.transport.read_nowait()
             except OSError:
                 with self._lock:
                     self._lose()
                 data = b""
-            if data is None and self._protocol.state is not State.CLOSED:
+            if data is None and self.protocol.state is not State.CLOSED:
                 return False
             self._peer_ended = not data
         return not self._peer_ended
 
     def take_flushed(self) -> int:
         """How many bytes were flushed since the last call."""
-        flushed, self._flushed = self._flushed, 0
+        flushed, self._outbox.flushed = self._outbox.flushed, 0
         return flushed
 
     def is_over(self) -> bool:
         """Whether there is nothing more to drain, nor to flush."""
-        return self._peer_ended and not self._outbox
+        return self._peer_ended and not self._outbox.size
 
     def has_unread_data(self) -> bool:
         """Whether something of the peer, who is there, waits for the busy reader."""
-        return self._transport.has_data()
+        return self.transport.has_data()
 
     def fileno(self) -> int:
         """Descriptor of the socket; -1 once it's closed."""
-        return self._transport.fileno()
+        return self.transport.fileno()
 
     def enforce_end(self) -> bool:
         """End what takes too long.
@@ -600,16 +542,16 @@ class Connection:
 
         """
         with self._lock:
-            if self._protocol.can_send():
-                self._protocol.send_close(
-                    self._protocol.close_rcvd
-                    or self._close_wanted
+            if self.protocol.can_send():
+                self.protocol.send_close(
+                    self.protocol.close_rcvd
+                    or self.close_wanted
                     or Close(CloseCode.GOING_AWAY)
                 )
                 self._write_due()
                 self._finish_when_flushed = True
-                if not self._outbox:
-                    self._transport.finish_writing()
+                if not self._outbox.size:
+                    self.transport.finish_writing()
                 if self._room is not None:
                     self._room.notify_all()
                 return False
@@ -620,4 +562,9 @@ class Connection:
         """Close the descriptor; nothing may be asked of the connection afterwards."""
         with self._lock:
             self._lose()
-        self._transport.close()
+        self.transport.close()
+
+
+def shorten(text: str) -> str:
+    """Make ``text`` fit into a line of a log."""
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
 from .callbacks import EVENTS, Callbacks
-from .clients import Client, Clients
+from .clients import Client, Clients, ClientTable
 from .closing import CloseCode
 from .exceptions import LocalProtocolError
 from .extensions.base import ServerExtensionFactory
@@ -29,6 +29,7 @@ from .listeners import open_listeners, unbound_socket
 from .messages import Data, Message
 from .request import Request
 from .serving import LAST_WORDS, SHUTDOWN_TIMEOUT, Serving, StopRequest
+from .session import Session
 from .settings import Options, Settings
 from .signals import stop_signals
 from .writer import SharedMessage
@@ -95,7 +96,8 @@ class Server:
             else:
                 self.callbacks.assign(event, getattr(self, event))
         self._extensions = _extension_factories(self.settings)
-        self.clients: Clients = Clients()
+        self._table = ClientTable()
+        self.clients: Clients = self._table
         """Connected clients by address; safe to iterate from any thread."""
         self.server = unbound_socket(self.ip)
         """The listening socket; unbound until ``serve_*`` is called."""
@@ -160,7 +162,7 @@ class Server:
             RuntimeError: If it's serving already.
 
         """
-        accepted: queue.SimpleQueue[Client | None] = queue.SimpleQueue()
+        accepted: queue.SimpleQueue[Session | None] = queue.SimpleQueue()
         serving = self._begin(accepted.put)
         try:
             self._listen(serving)
@@ -178,15 +180,15 @@ class Server:
         keeper = threading.Thread(target=serve, name="websock-main", daemon=True)
         keeper.start()
         try:
-            client = accepted.get()
-            if client is not None:
-                client.run()
+            session = accepted.get()
+            if session is not None:
+                session.run()
         finally:
             serving.stop(_soon())
             keeper.join()
             self._forget()
 
-    def _begin(self, hand_over: Callable[[Client], None] | None = None) -> Serving:
+    def _begin(self, hand_over: Callable[[Session], None] | None = None) -> Serving:
         with self._lock:
             if self._serving is not None:
                 raise RuntimeError("the server is serving already")
@@ -194,7 +196,7 @@ class Server:
                 facade=self,
                 settings=self.settings,
                 callbacks=self.callbacks,
-                clients=self.clients,
+                clients=self._table,
                 logger=self._log,
                 access_logger=self.access_logger,
                 extensions=self._extensions,
@@ -405,10 +407,7 @@ class Server:
             client.address if isinstance(client, Client) else client
             for client in exclude
         }
-        policy = self.settings.slow_client
-        for address, client in self.clients.items():
-            if address not in left_out:
-                client.offer(message, policy)
+        self._table.broadcast(message, self.settings.slow_client, left_out)
 
     def recv(self, client: Client | Any, timeout: float | None = None) -> str | bytes:
         """Wait for the next message of one client; see :meth:`Client.recv`."""

@@ -21,8 +21,9 @@ from time import monotonic
 from typing import Any, Final
 
 from .callbacks import Callbacks
-from .clients import Client, Clients
+from .clients import Client, ClientTable
 from .closing import CloseCode
+from .connection import Connection
 from .exceptions import (
     HandshakeError,
     TooManyConnections,
@@ -35,10 +36,12 @@ from .intake import Intake
 from .keepalive import Keepalive
 from .listeners import close_listeners, is_loopback_only
 from .loop import Loop, Timer
+from .opening import Opening
 from .origins import LOOPBACK_HOSTS, check_host, check_origin
 from .pool import Pool
 from .protocol import Protocol
 from .request import Request
+from .session import Session
 from .settings import Settings
 from .transport import Transport, show_address
 
@@ -87,7 +90,7 @@ class Serving:
         quick_answer: Answers plain HTTP requests on the main thread.
         slow_answer: Answers those for which that had none, on a thread of the
             pool; :obj:`None` if there is nothing to ask.
-        hand_over: Gets the first client instead of a thread, and then nobody else
+        hand_over: Gets the first session instead of a thread, and then nobody else
             is let in; :obj:`None` starts a thread for each.
 
     """
@@ -98,13 +101,13 @@ class Serving:
         facade: Any,
         settings: Settings,
         callbacks: Callbacks,
-        clients: Clients,
+        clients: ClientTable,
         logger: logging.Logger,
         access_logger: logging.Logger,
         extensions: tuple[ServerExtensionFactory, ...],
         quick_answer: Answer,
         slow_answer: Answer | None,
-        hand_over: Callable[[Client], None] | None = None,
+        hand_over: Callable[[Session], None] | None = None,
     ) -> None:
         self.facade = facade
         self.settings = settings
@@ -128,14 +131,14 @@ class Serving:
         self._hosts = settings.hosts
         self._ident: int | None = None
         # Everything that has left the intake and isn't released; what is counted
-        # against the limits; deadlines of closing handshakes.
-        self._connections: set[Client] = set()
-        self._counted = 0
+        # against the limits, with its host; deadlines of closing handshakes.
+        self._connections: dict[Connection, Client] = {}
+        self._counted: dict[Connection, str] = {}
         self._per_ip: Counter[str] = Counter()
-        self._ends: dict[Client, Timer] = {}
-        self._retired: set[Client] = set()
+        self._ends: dict[Connection, Timer] = {}
+        self._retired: set[Connection] = set()
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-        self._first: Client | None = None
+        self._first: Connection | None = None
         # Set once by any thread, read by the loop.
         self._stop_request: StopRequest | None = None
         self.finished = threading.Event()
@@ -174,26 +177,26 @@ class Serving:
             or self._errors.is_own_thread()
         )
 
-    def flush_later(self, client: Client) -> None:
-        """Flush the outbox of ``client`` whenever its socket can be written."""
-        self._loop.call_soon(functools.partial(self._watch_outbox, client))
+    def flush_later(self, connection: Connection) -> None:
+        """Flush the outbox of ``connection`` whenever its socket can be written."""
+        self._loop.call_soon(functools.partial(self._watch_outbox, connection))
 
-    def expect_end(self, client: Client) -> None:
-        """End ``client`` after ``close_timeout``, if it hasn't ended by then."""
+    def expect_end(self, connection: Connection) -> None:
+        """End ``connection`` after ``close_timeout``, if it hasn't ended by then."""
         if self.settings.close_timeout is not None:
-            self._loop.call_soon(functools.partial(self._expect_end, client))
+            self._loop.call_soon(functools.partial(self._expect_end, connection))
 
-    def retire(self, client: Client) -> None:
-        """Finish the closing handshake of ``client``, and close its descriptor."""
-        self._loop.call_soon(functools.partial(self._retire, client))
+    def retire(self, connection: Connection) -> None:
+        """Finish the closing handshake of ``connection``, and close its descriptor."""
+        self._loop.call_soon(functools.partial(self._retire, connection))
         if self.finished.is_set():
             # It comes from a callback that outlived its server, and its loop.
-            client.release()
+            connection.release()
 
-    def client_opened(self, client: Client) -> None:
+    def client_opened(self, client: Client, connection: Connection) -> None:
         """Put a client whose opening handshake is done into the table."""
         self._clients.add(client)
-        self._loop.call_soon(functools.partial(self._keepalive.start, client))
+        self._loop.call_soon(functools.partial(self._keepalive.start, connection))
 
     def client_closed(self, client: Client) -> None:
         """Take a client whose callbacks are over out of the table."""
@@ -222,8 +225,8 @@ class Serving:
         self._stop_request = request
         self._ident = threading.get_ident()
         self._stop_listening()
-        for client in list(self._connections):
-            client.close(request.code, request.reason)
+        for connection in list(self._connections):
+            connection.close(request.code, request.reason)
         cut = False
         while self._connections:
             deadline = self._stop_request.deadline
@@ -247,7 +250,7 @@ class Serving:
                 "%d connections whose callbacks haven't returned",
                 len(self._connections),
             )
-        for client in self._connections:
+        for client in self._connections.values():
             self._clients.discard(client)
         # Pages and calls of on_error that wait have the rest of the time.
         grace = monotonic() + LAST_WORDS / 2
@@ -261,16 +264,16 @@ class Serving:
         self.finished.set()
         # Whoever retired before that relied on the loop.
         self._loop.run_calls()
-        for client in list(self._retired):
-            self._release(client)
+        for connection in list(self._retired):
+            self._release(connection)
         self._loop.close()
         self.logger.info("stopped")
 
     def _cut_all(self) -> None:
-        for client in list(self._connections):
+        for connection in list(self._connections):
             # The first call may still send a Close frame, the second one cuts.
-            if client.enforce_end() or client.enforce_end():
-                self._release_if_retired(client)
+            if connection.enforce_end() or connection.enforce_end():
+                self._release_if_retired(connection)
 
     def _stop_listening(self) -> None:
         if self._listeners:
@@ -280,187 +283,199 @@ class Serving:
 
     # Who is let in.
 
-    def _new_client(
+    def _new_opening(
         self, transport: Transport, protocol: Protocol, request: Request | None
-    ) -> Client:
-        client = Client(transport, protocol, self, request)
-        self._connections.add(client)
-        return client
+    ) -> Opening:
+        connection = Connection(
+            transport,
+            protocol,
+            self,
+            write_limit=self.settings.write_limit,
+            send_timeout=self.settings.send_timeout,
+            logger=self.logger,
+        )
+        opening = Opening(self, connection, request)
+        self._connections[connection] = opening.client
+        return opening
 
     def _reject(
         self, transport: Transport, protocol: Protocol, error: HandshakeError
     ) -> None:
-        self._refuse(self._new_client(transport, protocol, None), error)
+        self._refuse(self._new_opening(transport, protocol, None), error)
 
-    def _refuse(self, client: Client, error: HandshakeError) -> None:
+    def _refuse(self, opening: Opening, error: HandshakeError) -> None:
         """Answer with an error from the main thread; ``on_error`` runs elsewhere."""
-        client.send_refusal(error)
+        opening.send_refusal(error)
         if self.callbacks.functions("on_error"):
-            self._errors.submit(functools.partial(self.callbacks.notify, error, client))
+            self._errors.submit(
+                functools.partial(self.callbacks.notify, error, opening.client)
+            )
 
     def _arrive(
         self, transport: Transport, protocol: Protocol, request: Request
     ) -> None:
-        client = self._new_client(transport, protocol, request)
+        opening = self._new_opening(transport, protocol, request)
         try:
             check_host(request, self._hosts)
             if not wants_upgrade(request):
-                self._answer_plain(client, request)
+                self._answer_plain(opening, request)
                 return
             check_upgrade(request)
             check_origin(request, self.settings.origins)
-            self._check_limits(client)
-            self._start(client)
+            self._check_limits(opening.client)
+            self._start(opening)
         except HandshakeError as error:
-            self._refuse(client, error)
+            self._refuse(opening, error)
         except Exception:
-            self._release(client)
+            self._release(opening.connection)
             raise
 
     def _check_limits(self, client: Client) -> None:
         settings = self.settings
         most = settings.max_connections
-        if most is not None and self._counted >= most:
+        if most is not None and len(self._counted) >= most:
             raise TooManyConnections("this server has as many clients as it takes")
         most = settings.max_connections_per_ip
         if most is not None and self._per_ip[client.host] >= most:
             raise TooManyRequests("too many connections from this address")
 
-    def _start(self, client: Client) -> None:
-        """Give a client its thread."""
+    def _start(self, opening: Opening) -> None:
+        """Give a WebSocket its thread."""
+        session = Session(self, opening)
         if self._hand_over is not None:
             if self._first is not None:
                 raise TooManyConnections("this server takes one client only")
-            self._first = client
-            self._count(client)
+            self._first = opening.connection
+            self._count(opening)
             self._stop_listening()
-            self._hand_over(client)
+            self._hand_over(session)
             return
-        thread = ClientThread(self, client)
-        client.thread = thread
+        thread = ClientThread(self, session, opening.client.name)
         try:
             thread.start()
         except RuntimeError:
-            self.logger.error("no thread to be had for %s", client)
+            self.logger.error("no thread to be had for %s", opening.client)
             raise TooManyConnections("this server has no thread to spare") from None
         self._threads.add(thread)
-        self._count(client)
+        self._count(opening)
 
-    def _count(self, client: Client) -> None:
-        client.is_counted = True
-        self._counted += 1
-        self._per_ip[client.host] += 1
+    def _count(self, opening: Opening) -> None:
+        host = opening.client.host
+        self._counted[opening.connection] = host
+        self._per_ip[host] += 1
 
     # Plain HTTP.
 
-    def _answer_plain(self, client: Client, request: Request) -> None:
+    def _answer_plain(self, opening: Opening, request: Request) -> None:
         response = self._quick_answer(request)
         if response is not None:
-            client.send_response(response)
+            opening.send_response(response)
         elif self.settings.process_request is None and self._slow_answer is None:
             raise UpgradeRequired("this server speaks WebSocket only")
-        elif not self._pool.submit(functools.partial(self._answer_slowly, client)):
+        elif not self._pool.submit(functools.partial(self._answer_slowly, opening)):
             raise TooManyConnections("this server is busy")
 
-    def _answer_slowly(self, client: Client) -> None:
-        assert client.request is not None
+    def _answer_slowly(self, opening: Opening) -> None:
+        assert opening.client.request is not None
         try:
-            response = client.answer_request()
+            response = opening.answer_request()
             if response is None and self._slow_answer is not None:
-                response = self._slow_answer(client.request)
+                response = self._slow_answer(opening.client.request)
             if response is None:
                 raise UpgradeRequired("this server speaks WebSocket only here")
         except HandshakeError as error:
-            client.refuse(error)
+            opening.refuse(error)
         except Exception:
             self.logger.exception("internal error")
-            client.send_response(client.respond(500, "internal error\n"))
+            opening.send_response(opening.client.respond(500, "internal error\n"))
         else:
-            client.send_response(response)
+            opening.send_response(response)
 
     # What the main thread does for connections.
 
-    def _watch_outbox(self, client: Client) -> None:
-        if client in self._connections:
+    def _watch_outbox(self, connection: Connection) -> None:
+        if connection in self._connections:
             self._loop.register_write(
-                client.fileno(), functools.partial(self._flush, client)
+                connection.fileno(), functools.partial(self._flush, connection)
             )
 
-    def _flush(self, client: Client) -> None:
-        if client.flush():
-            self._loop.unregister_write(client.fileno())
-            self._release_if_over(client)
+    def _flush(self, connection: Connection) -> None:
+        if connection.flush():
+            self._loop.unregister_write(connection.fileno())
+            self._release_if_over(connection)
 
-    def _expect_end(self, client: Client) -> None:
+    def _expect_end(self, connection: Connection) -> None:
         assert self.settings.close_timeout is not None
-        if client in self._connections and client not in self._ends:
-            self._keepalive.stop(client)
-            self._set_end(client, self.settings.close_timeout)
+        if connection in self._connections and connection not in self._ends:
+            self._keepalive.stop(connection)
+            self._set_end(connection, self.settings.close_timeout)
 
-    def _set_end(self, client: Client, seconds: float) -> None:
-        self._ends[client] = self._loop.call_at(
-            monotonic() + seconds, functools.partial(self._enforce_end, client)
+    def _set_end(self, connection: Connection, seconds: float) -> None:
+        self._ends[connection] = self._loop.call_at(
+            monotonic() + seconds, functools.partial(self._enforce_end, connection)
         )
 
-    def _enforce_end(self, client: Client) -> None:
-        if client.is_plain and client.take_flushed() >= LEAST_PROGRESS:
+    def _enforce_end(self, connection: Connection) -> None:
+        if (
+            not connection.protocol.was_accepted
+            and connection.take_flushed() >= LEAST_PROGRESS
+        ):
             # A download may take its time, as long as it goes on.
             assert self.settings.close_timeout is not None
-            self._set_end(client, self.settings.close_timeout)
-        elif client.enforce_end():
-            self._release_if_retired(client)
+            self._set_end(connection, self.settings.close_timeout)
+        elif connection.enforce_end():
+            self._release_if_retired(connection)
         else:
-            self._set_end(client, LAST_WORDS)
+            self._set_end(connection, LAST_WORDS)
 
-    def _retire(self, client: Client) -> None:
-        if client not in self._connections:
+    def _retire(self, connection: Connection) -> None:
+        if connection not in self._connections:
             return
-        self._keepalive.stop(client)
-        self._retired.add(client)
-        client.finish()
+        self._keepalive.stop(connection)
+        self._retired.add(connection)
+        connection.finish()
         self._loop.register_edge(
-            client.fileno(), functools.partial(self._drain, client)
+            connection.fileno(), functools.partial(self._drain, connection)
         )
-        self._drain(client)
+        self._drain(connection)
 
-    def _drain(self, client: Client) -> None:
-        if client not in self._connections:
+    def _drain(self, connection: Connection) -> None:
+        if connection not in self._connections:
             return
-        if client.drain():
-            self._loop.call_soon(functools.partial(self._drain, client))
-        self._release_if_over(client)
+        if connection.drain():
+            self._loop.call_soon(functools.partial(self._drain, connection))
+        self._release_if_over(connection)
 
-    def _release_if_over(self, client: Client) -> None:
-        if client in self._retired and client.is_over():
-            self._release(client)
+    def _release_if_over(self, connection: Connection) -> None:
+        if connection in self._retired and connection.is_over():
+            self._release(connection)
 
-    def _release_if_retired(self, client: Client) -> None:
-        if client in self._retired:
-            self._release(client)
+    def _release_if_retired(self, connection: Connection) -> None:
+        if connection in self._retired:
+            self._release(connection)
 
-    def _release(self, client: Client) -> None:
+    def _release(self, connection: Connection) -> None:
         """Close the descriptor, which belongs to this thread again."""
-        self._connections.discard(client)
-        self._retired.discard(client)
-        self._keepalive.stop(client)
-        timer = self._ends.pop(client, None)
+        self._connections.pop(connection, None)
+        self._retired.discard(connection)
+        self._keepalive.stop(connection)
+        timer = self._ends.pop(connection, None)
         if timer is not None:
             timer.cancel()
-        self._loop.unregister(client.fileno())
-        if client.is_counted:
-            client.is_counted = False
-            self._counted -= 1
-            self._per_ip[client.host] -= 1
-            if not self._per_ip[client.host]:
-                del self._per_ip[client.host]
-        client.release()
+        self._loop.unregister(connection.fileno())
+        host = self._counted.pop(connection, None)
+        if host is not None:
+            self._per_ip[host] -= 1
+            if not self._per_ip[host]:
+                del self._per_ip[host]
+        connection.release()
 
 
 class ClientThread(threading.Thread):
     """The thread of one client."""
 
-    def __init__(self, serving: Serving, client: Client) -> None:
-        super().__init__(target=client.run, name=client.name, daemon=True)
+    def __init__(self, serving: Serving, session: Session, name: str) -> None:
+        super().__init__(target=session.run, name=name, daemon=True)
         self.serving = serving
         """The run of the server that started it."""
 

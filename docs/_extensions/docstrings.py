@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
-
-from websock.connection import Connection
-
-SEE_BASE = re.compile(r".*; see :meth:`Connection\.(\w+)`\.")
 
 VALUES = {"websock.SAME_HOST": "websock.origins"}
 """Values that are documented where they are made."""
@@ -30,16 +24,12 @@ hidden: dict[str, list[str]] = {}
 def inherit(
     app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]
 ) -> None:
-    """Show what a method refers to, and what a value has after it in its module."""
+    """Show what a value has after it in its module."""
     if name in ALIASES:
         lines.clear()
     if name in VALUES:
         analyzer = ModuleAnalyzer.for_module(VALUES[name])
         lines[:] = analyzer.find_attr_docs()["", name.rpartition(".")[2]]
-    match = SEE_BASE.fullmatch(lines[0]) if lines else None
-    if match is not None and name.startswith("websock.Client."):
-        text = inspect.getdoc(getattr(Connection, match[1])) or ""
-        lines[:] = [*text.splitlines(), ""]
 
 
 def hide(

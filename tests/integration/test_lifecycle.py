@@ -166,6 +166,7 @@ def test_shutdown_does_not_wait_for_a_callback_that_hangs(recorder: Recorder) ->
         peer.send("x")
         client = recorder.opened.get(timeout=DEADLINE)
         assert started.wait(DEADLINE)
+        (thread,) = [t for t in threading.enumerate() if t.name == client.name]
 
         server.shutdown(0.2)
 
@@ -177,7 +178,6 @@ def test_shutdown_does_not_wait_for_a_callback_that_hangs(recorder: Recorder) ->
         release.set()
         assert ended.wait(DEADLINE)
         assert len(failures) == 1
-        thread = client.thread
         thread.join(DEADLINE)
         assert recorder.closed.get(timeout=DEADLINE)[0] is client
         assert client.fileno() == -1
@@ -368,10 +368,12 @@ def test_unix_peer_may_still_send_when_the_server_closes(
     with (
         running(server),
         Peer(address, family=socket.AF_UNIX).open() as one,
-        Peer(address, family=socket.AF_UNIX).open() as other,
+        Peer(address, family=socket.AF_UNIX) as other,
     ):
-        clients = [recorder.opened.get(timeout=DEADLINE) for _ in range(2)]
-        clients[0].close()
+        client = recorder.opened.get(timeout=DEADLINE)
+        other.open()
+        recorder.opened.get(timeout=DEADLINE)
+        client.close()
         assert one.read_close() == (1000, "")
         one.send("late")
         one.send_close()

@@ -18,6 +18,7 @@ from websock import (
     State,
     WebSocketServer,
 )
+from websock.connection import Connection
 from websock.frames import serialize_frame
 from websock.serving import LEAST_PROGRESS
 
@@ -143,13 +144,13 @@ def test_peer_lives_while_its_callback_is_long(
 ) -> None:
     """Its Pongs wait unread, and so does its next message."""
     looks = threading.Semaphore(0)
-    has_unread_data = Client.has_unread_data
+    has_unread_data = Connection.has_unread_data
 
-    def look(client: Client) -> bool:
+    def look(connection: Connection) -> bool:
         looks.release()
-        return has_unread_data(client)
+        return has_unread_data(connection)
 
-    monkeypatch.setattr(Client, "has_unread_data", look)
+    monkeypatch.setattr(Connection, "has_unread_data", look)
     server = make_server(recorder, ping_interval=0.05, ping_timeout=0.05)
     release = threading.Event()
     server.on_data_receive = lambda client, data: (
@@ -221,7 +222,7 @@ def test_recv_takes_no_more_than_it_returns(recorder: Recorder) -> None:
         got: list[str | bytes] = []
         thread = threading.Thread(target=lambda: got.append(client.recv(DEADLINE)))
         thread.start()
-        assert wait_until(lambda: client._receivers == 1)
+        assert wait_until(lambda: client._connection.inbox._receivers == 1)
         peer.socket.sendall(b"".join(masked_text(str(n)) for n in range(40)))
         thread.join(DEADLINE)
         rest = [recorder.received.get(timeout=DEADLINE)[1] for _ in range(39)]
@@ -248,7 +249,7 @@ def test_ping_flood_without_reading_is_bounded(recorder: Recorder) -> None:
                 if select.select([], [peer.socket], [], 0.1)[1]:
                     rest = rest or memoryview(pings)
                     rest = rest[peer.socket.send(rest) :]
-                most = max(most, client._outbox_size)
+                most = max(most, client._connection._outbox.size)
         except OSError:
             pass
         assert recorder.closed.get(timeout=DEADLINE)[1] == 1006
@@ -277,7 +278,7 @@ def test_bombs_in_one_packet_wait_encoded(recorder: Recorder) -> None:
         client = recorder.opened.get(timeout=DEADLINE)
         peer.socket.sendall(frame * 60)
         assert started.wait(DEADLINE)
-        assert len(client._pending) < 8
+        assert len(client._receiver._pending) < 8
         release.set()
         peer.send_close()
         assert peer.closes(1000)
@@ -301,12 +302,12 @@ def test_download_may_take_its_time(
     server = make_server(recorder, http=tmp_path, close_timeout=0.1)
     looks = threading.Semaphore(0)
 
-    def look(client: Client) -> int:
+    def look(connection: Connection) -> int:
         looks.release()
         return LEAST_PROGRESS
 
     # How fast this peer reads is up to the machine.
-    monkeypatch.setattr(Client, "take_flushed", look)
+    monkeypatch.setattr(Connection, "take_flushed", look)
     with running(server), Peer(server.address) as peer:
         peer.socket.sendall(get("/big.bin"))
         for _ in range(4):

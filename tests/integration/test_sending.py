@@ -43,7 +43,7 @@ def make_server(recorder: Recorder, **options: Any) -> WebSocketServer:
 def fill(client: Client) -> int:
     """Send until the outbox is above its limit; return how many messages."""
     count = 0
-    while client._outbox_size < 2**20:
+    while client._connection._outbox.size < 2**20:
         client.send(BIG)
         count += 1
     return count
@@ -126,7 +126,7 @@ def test_slow_peer_gets_everything_through_the_outbox(recorder: Recorder) -> Non
         for _ in range(count):
             assert peer.receive() == BIG
         assert peer.read_frame().payload == b"after"
-        assert wait_until(lambda: client._outbox_size == 0)
+        assert wait_until(lambda: client._connection._outbox.size == 0)
         client.send("again")
         assert peer.receive() == "again"
 
@@ -147,7 +147,7 @@ def test_send_waits_for_room_and_goes_on(recorder: Recorder) -> None:
 
         sender = threading.Thread(target=send_more)
         sender.start()
-        assert wait_until(lambda: client._room is not None)
+        assert wait_until(lambda: client._connection._room is not None)
         assert not done.is_set()
         for _ in range(count):
             peer.receive()
@@ -208,7 +208,7 @@ def test_newest_broadcasts_are_dropped_if_told(recorder: Recorder) -> None:
 
         for _ in range(count):
             assert peer.receive() == BIG
-        assert wait_until(lambda: client._outbox_size == 0)
+        assert wait_until(lambda: client._connection._outbox.size == 0)
         server.broadcast("seen")
         assert peer.receive() == "seen"
 
@@ -218,7 +218,7 @@ def test_oldest_broadcasts_are_dropped_if_told(recorder: Recorder) -> None:
     server = make_server(recorder, slow_client="drop_oldest")
     with running(server), Peer(server.address).open() as peer:
         client = recorder.opened.get(timeout=DEADLINE)
-        while client._outbox_size < 2**19:
+        while client._connection._outbox.size < 2**19:
             client.send(b"x" * 2**18)
         client.send("kept")
         for number in range(100):

@@ -318,7 +318,7 @@ def test_coming_and_going_leaves_nothing_behind() -> None:
         assert not serving._ends
         assert not serving._per_ip
         assert not serving._keepalive._timers
-        assert serving._counted == 0
+        assert not serving._counted
 
 
 def test_loop_survives_connections_that_die_at_once() -> None:

@@ -379,7 +379,7 @@ def test_broadcast_reaches_all(secure: Secure) -> None:
 def fill(client: Client) -> int:
     """Send until the outbox is above its limit; return how many messages."""
     count = 0
-    while client._outbox_size < 2**20:
+    while client._connection._outbox.size < 2**20:
         client.send(BIG)
         count += 1
     return count

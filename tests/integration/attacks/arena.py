@@ -263,9 +263,10 @@ class Bystander(threading.Thread):
     def server_side(self, server: WebSocketServer) -> set[threading.Thread]:
         """Return the thread that the server has for it."""
         return {
-            client.thread
+            thread
             for client in server.clients.values()
-            if client.address[1] == self._port and client.thread is not None
+            for thread in threading.enumerate()
+            if client.address[1] == self._port and thread.name == client.name
         }
 
 

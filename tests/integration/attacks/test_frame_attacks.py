@@ -233,7 +233,7 @@ def test_b9_dripped_payload_takes_no_more_memory_than_it_has(
         with traced() as memory:
             peer.write_bytewise(bytes(size))
             client = scene.client_of(peer)
-            assert wait_until(lambda: not client.has_unread_data())
+            assert wait_until(lambda: not client._connection.has_unread_data())
 
         assert memory.left < 2 * size + 100_000
 
@@ -286,7 +286,7 @@ def test_b10_header_split_at_every_byte(arena: MakeArena, data: bytes) -> None:
         client = scene.client_of(peer)
         for end in ends:
             peer.write(data[:end])
-            assert wait_until(lambda: not client.has_unread_data())
+            assert wait_until(lambda: not client._connection.has_unread_data())
             peer.write(data[end:])
             assert len(peer.receive()) == size - header_size(data)
         assert peer.leave()

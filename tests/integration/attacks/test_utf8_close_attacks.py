@@ -115,7 +115,7 @@ def test_c2_characters_split_over_packets(arena: MakeArena) -> None:
         client = scene.client_of(peer)
         for cut in range(len(data)):
             peer.write(head + mask(data)[:cut])
-            assert wait_until(lambda: not client.has_unread_data())
+            assert wait_until(lambda: not client._connection.has_unread_data())
             peer.write(mask(data)[cut:])
             assert peer.receive() == CHARACTERS
         assert peer.leave()

@@ -1,0 +1,92 @@
+"""Outbox: what a connection has to write and its socket didn't take.
+
+Layer: shells. May import: transport.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from .transport import Transport
+
+__all__ = ["ENTRY_COST", "Outbox"]
+
+ENTRY_COST: Final = 128
+"""What a piece of data in the outbox costs besides itself, in bytes."""
+
+
+class Outbox:
+    """Pieces of data in the order in which they leave.
+
+    Guarded by the lock of its connection.
+    """
+
+    __slots__ = ("_entries", "flushed", "size")
+
+    def __init__(self) -> None:
+        # Each with whether it may be dropped; none while nothing waits, which is
+        # most of the time.
+        self._entries: deque[tuple[bytes | memoryview, bool]] | None = None
+        self.size = 0
+        """What the data here costs, in bytes; 0 if nothing waits."""
+        self.flushed = 0
+        """How many bytes have left from here."""
+
+    def add(self, data: bytes | memoryview, *, droppable: bool) -> None:
+        """Put data behind everything else.
+
+        Args:
+            data: What its connection will have to write.
+            droppable: Whether :meth:`drop_oldest` may drop it.
+
+        """
+        if self._entries is None:
+            self._entries = deque()
+        self._entries.append((data, droppable))
+        self.size += len(data) + ENTRY_COST
+
+    def write_to(self, transport: Transport) -> bool:
+        """Write what the socket takes; return whether everything has left.
+
+        Raises:
+            OSError: If the connection is lost.
+
+        """
+        entries = self._entries
+        while entries:
+            data, _ = entries[0]
+            sent = transport.write_nowait(data)
+            self.size -= sent
+            self.flushed += sent
+            if sent < len(data):
+                # Of a message that may have begun, the rest must follow.
+                entries[0] = (memoryview(data)[sent:], False)
+                return False
+            entries.popleft()
+            self.size -= ENTRY_COST
+        self._entries = None
+        return True
+
+    def drop_oldest(self, limit: int) -> None:
+        """Drop waiting broadcasts until there is room.
+
+        Others can't be dropped: they were accepted, or the compression of later
+        ones refers to them. A broadcast refers to nothing.
+
+        Args:
+            limit: Size below which there is room, in bytes.
+
+        """
+        kept: deque[tuple[bytes | memoryview, bool]] = deque()
+        for data, droppable in self._entries or ():
+            if droppable and self.size >= limit:
+                self.size -= len(data) + ENTRY_COST
+            else:
+                kept.append((data, droppable))
+        self._entries = kept
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._entries = None
+        self.size = 0

@@ -1,0 +1,93 @@
+"""Session: the thread of one client, from the opening handshake to the goodbye.
+
+Layer: shells. May import: the core, opening.
+"""
+
+from __future__ import annotations
+
+from .closing import Close, CloseCode
+from .exceptions import RemoteProtocolError
+from .opening import Host, Opening
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One WebSocket: runs the callbacks of its client, one after the other.
+
+    Args:
+        host: The server.
+        opening: The request for it.
+
+    """
+
+    __slots__ = ("_client", "_connection", "_host", "_opening", "_receiver")
+
+    def __init__(self, host: Host, opening: Opening) -> None:
+        self._host = host
+        self._opening = opening
+        self._client = opening.client
+        self._connection = opening.connection
+        self._receiver = opening.receiver
+
+    def run(self) -> None:
+        """Be the client's thread: handshake, callbacks, end."""
+        if not self._opening.perform():
+            return
+        client = self._client
+        try:
+            self._receiver.start()
+            callbacks = self._host.callbacks
+            if self._guard(callbacks.run("on_connection_open", client, client)):
+                self._receiver.run(self._deliver)
+        finally:
+            self._end()
+
+    def _deliver(self, message: str | bytes) -> bool:
+        """Give a message to who wants it; return whether to go on."""
+        callbacks = self._host.callbacks
+        inbox = self._connection.inbox
+        if inbox.is_wanted and inbox.put(
+            message, keep=not callbacks.functions("on_data_receive")
+        ):
+            return True
+        client = self._client
+        return self._guard(callbacks.run("on_data_receive", client, client, message))
+
+    def _guard(self, healthy: bool) -> bool:
+        """Go on, or close the connection because a callback raised."""
+        if healthy or self._host.settings.callback_errors == "continue":
+            return True
+        self._connection.close(CloseCode.INTERNAL_ERROR)
+        return False
+
+    def _end(self) -> None:
+        host = self._host
+        client = self._client
+        connection = self._connection
+        last = self._receiver.last
+        # From now on, the closing handshake must end in time, callback or not.
+        host.expect_end(connection)
+        fault = ""
+        if isinstance(last, RemoteProtocolError):
+            fault = f" ({last})"
+            connection.fail(last)
+            host.callbacks.notify(last, client)
+        ended = last if isinstance(last, Close) else connection.close_wanted
+        if ended is None:
+            ended = Close(CloseCode.ABNORMAL_CLOSURE)
+        client.close_code = int(ended.code)
+        client.close_reason = ended.reason
+        connection.inbox.close()
+        try:
+            host.callbacks.run(
+                "on_connection_close",
+                client,
+                client,
+                client.close_code,
+                client.close_reason,
+            )
+        finally:
+            host.client_closed(client)
+            self._opening.log_access(101, f"closed with {client.close_code}{fault}")
+            connection.say_goodbye()
