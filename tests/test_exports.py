@@ -64,6 +64,16 @@ def test_reference_has_every_public_part_and_no_other(owner: str) -> None:
     assert {part for (part,) in parts} == names
 
 
+def test_reference_has_every_part_of_a_client() -> None:
+    """Its page lists them one by one, in an order of its own."""
+    page = (REFERENCE / "client.rst").read_text()
+    listed = re.findall(r":: Client\.(\w+)$", page, re.MULTILINE)
+
+    assert sorted(listed) == [
+        name for name in dir(websock.Client) if not name.startswith("_")
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
