@@ -16,7 +16,7 @@ from websock.handshake import negotiate_extensions
 from websock.headers import Headers
 from websock.protocol import Protocol, Side
 from websock.receiving import Receiver
-from websock.request import Request
+from websock.request import Request, RequestReader
 
 DEADLINE = 20.0
 KEY = b"\1\2\3\4"
@@ -102,6 +102,10 @@ class FakeTransport:
             self.calls.append("interrupt")
             self.arrived.notify_all()
 
+    def limit_unsent(self, size: int) -> None:
+        """Note the limit."""
+        self.calls.append(f"limit {size}")
+
     def finish_writing(self) -> None:
         """Note the end of our side."""
         self.calls.append("finish")
@@ -145,10 +149,15 @@ class Wire:
         write_limit: int = 1000,
         send_timeout: float | None = DEADLINE,
         extensions: tuple[Extension, ...] = (),
+        opened: bool = True,
     ) -> None:
         self.transport = FakeTransport(room)
         self.keeper = FakeKeeper()
-        self.protocol = Protocol(Side.SERVER, extensions=extensions)
+        self.protocol = Protocol(
+            Side.SERVER,
+            extensions=extensions,
+            reader=None if opened else RequestReader(),
+        )
         self.connection = Connection(
             self.transport,
             self.protocol,

@@ -544,6 +544,40 @@ def test_a_response_without_content_has_no_length(status: int, head: bool) -> No
     ]
 
 
+class Ten:
+    """A source of ten bytes, which nobody reads here."""
+
+    size = 10
+
+    def read(self) -> bytes:
+        """Fail."""
+        raise AssertionError
+
+    def close(self) -> None:
+        """Fail."""
+        raise AssertionError
+
+
+def test_a_source_is_content_that_comes_behind() -> None:
+    """The header tells its length; who sends it reads it."""
+    response = Response(200, {"Content-Length": "3"}, source=Ten())
+
+    for head in (False, True):
+        data = serialize_response(response, head=head)
+        assert b"\r\nContent-Length: 10\r\n" in data
+        assert data.endswith(b"\r\n\r\n")
+        assert response.has_content(head=head) is not head
+    with pytest.raises(ValueError, match="a body or a source, not both"):
+        Response(200, {}, "body", source=Ten())
+
+
+@pytest.mark.parametrize("status", [101, 204, 304])
+def test_some_statuses_have_no_content(status: int) -> None:
+    """Neither from a body nor from a source (RFC 9110, 6.4.1)."""
+    assert not Response(status, source=Ten()).has_content(head=False)
+    assert b"Content-Length" not in serialize_response(Response(status, source=Ten()))
+
+
 def test_a_status_without_a_name_can_be_sent() -> None:
     """The reason phrase may be empty, but not its space (RFC 9112, 4)."""
     assert serialize_response(Response(599)).startswith(b"HTTP/1.1 599 \r\n")

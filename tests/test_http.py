@@ -17,10 +17,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from websock import http
 from websock.handshake import Request, Response
 from websock.headers import Headers
-from websock.http import CONTENT_TYPES, SECURITY_HEADERS, health, static_files
+from websock.http import (
+    CONTENT_TYPES,
+    PIECE_SIZE,
+    SECURITY_HEADERS,
+    health,
+    static_files,
+)
 
 PUBLIC = {
     "index.html": b"<!doctype html><title>Hello</title>",
@@ -375,30 +380,132 @@ def test_date_counts_if_there_are_no_tags(root: Path) -> None:
     assert other.status == both.status == HTTPStatus.OK
 
 
-def test_large_file_is_refused_with_the_limit(
+def read_source(response: Response) -> list[bytes]:
+    """Pieces of a response that has a source, which is closed at the end."""
+    source = response.source
+    assert source is not None
+    pieces = list(iter(source.read, b""))
+    assert source.read() == b""
+    source.close()
+    source.close()
+    return pieces
+
+
+def open_files(folder: Path) -> int:
+    """How many files of the folder this process has open."""
+    links = Path("/proc/self/fd").iterdir()
+    return sum(os.path.realpath(link).startswith(f"{folder}/") for link in links)
+
+
+def test_large_file_is_read_in_pieces(tmp_path: Path) -> None:
+    """No more than one piece of it is in memory; a small one has no source."""
+    content = os.urandom(2 * PIECE_SIZE + 1)
+    fill(tmp_path, {"small": content[:PIECE_SIZE], "large": content})
+
+    small, large = get(tmp_path, "/small"), get(tmp_path, "/large")
+
+    assert (small.body, small.source) == (content[:PIECE_SIZE], None)
+    assert large.body == b""
+    assert large.source is not None
+    assert large.source.size == len(content)
+    assert open_files(tmp_path) == 1
+    pieces = read_source(large)
+    assert [len(piece) for piece in pieces] == [PIECE_SIZE, PIECE_SIZE, 1]
+    assert b"".join(pieces) == content
+    assert open_files(tmp_path) == 0
+
+
+def test_entity_tag_of_a_large_file_is_weak(tmp_path: Path) -> None:
+    """It's of date and size, as reading it all takes long (RFC 9110, 8.8.1)."""
+    fill(tmp_path, {"a": bytes(PIECE_SIZE + 1), "b": b"x" * (PIECE_SIZE + 1)})
+    for name in "ab":
+        os.utime(tmp_path / name, ns=(0, 2**60))
+    one, other = get(tmp_path, "/a"), get(tmp_path, "/b")
+    read_source(one)
+    read_source(other)
+    tag = one.headers["ETag"]
+
+    assert re.fullmatch(r'W/"1000000000000000-[0-9a-f]+"', tag)
+    assert other.headers["ETag"] == tag
+    for form in ("{}", '"x", {}', "*"):
+        response = get(tmp_path, "/a", If_None_Match=form.format(tag))
+        assert response.status == HTTPStatus.NOT_MODIFIED
+        assert response.source is None
+    os.utime(tmp_path / "a", ns=(0, 2**60 + 1))
+    changed = get(tmp_path, "/a", If_None_Match=tag)
+    assert changed.status == HTTPStatus.OK
+    read_source(changed)
+    assert open_files(tmp_path) == 0
+
+
+@pytest.mark.parametrize("change", ["shrinks", "is emptied", "grows", "is written to"])
+def test_large_file_that_changes_while_it_is_read(tmp_path: Path, change: str) -> None:
+    """The rest isn't what was promised, even if it's as long."""
+    path = tmp_path / "a"
+    path.write_bytes(bytes(3 * PIECE_SIZE))
+    os.utime(path, ns=(0, 0))
+    source = get(tmp_path, "/a").source
+    assert source is not None
+    assert len(source.read()) == PIECE_SIZE
+
+    with path.open("r+b") as file:
+        if change == "shrinks":
+            file.truncate(2 * PIECE_SIZE)
+        elif change == "is emptied":
+            file.truncate(0)
+            # Not even the date tells.
+            os.utime(path, ns=(0, 0))
+        elif change == "grows":
+            file.truncate(4 * PIECE_SIZE)
+        else:
+            file.write(b"new")
+
+    with pytest.raises(OSError, match="changed while it was sent"):
+        source.read()
+    source.close()
+
+
+def test_large_file_that_the_system_has_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files are read into memory; one that is too large says so."""
-    monkeypatch.setattr(http, "MAX_FILE_SIZE", 10)
-    fill(tmp_path, {"fits": b"x" * 10, "not": b"x" * 11})
+    """An end before the end is a fault, whatever size the system goes on telling."""
+    (tmp_path / "a").write_bytes(bytes(PIECE_SIZE + 1))
+    source = get(tmp_path, "/a").source
+    assert source is not None
+    status = os.stat(tmp_path / "a")
+    (tmp_path / "a").write_bytes(b"")
+    monkeypatch.setattr(os, "fstat", lambda number: status)
 
-    assert get(tmp_path, "/fits").status == HTTPStatus.OK
-    assert get(tmp_path, "/not").status == HTTPStatus.INTERNAL_SERVER_ERROR
-    assert b"over the limit of 10 bytes" in get(tmp_path, "/not").body
+    with pytest.raises(OSError, match="changed while it was sent"):
+        source.read()
+
+    source.close()
 
 
-def test_file_that_grows_is_refused_too(
+def test_large_file_that_is_replaced_is_read_to_its_end(tmp_path: Path) -> None:
+    """Renaming is how to change a file that is served."""
+    content = os.urandom(PIECE_SIZE + 1)
+    fill(tmp_path, {"a": content, "b": b"new"})
+    response = get(tmp_path, "/a")
+
+    (tmp_path / "b").rename(tmp_path / "a")
+
+    assert b"".join(read_source(response)) == content
+    assert get(tmp_path, "/a").body == b"new"
+
+
+def test_file_that_is_longer_than_it_says_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What counts is what was read, not what the file system said before."""
-    monkeypatch.setattr(http, "MAX_FILE_SIZE", 10)
-    fill(tmp_path, {"grows": b"x" * 11})
+    """Its length can't be told before it's read, as some of the system's can't."""
+    fill(tmp_path, {"grows": bytes(PIECE_SIZE + 1)})
     before = os.stat_result([0o100644, 1, 1, 1, 0, 0, 0, 0, 0, 0])
     monkeypatch.setattr(os, "fstat", lambda number: before)
 
     response = get(tmp_path, "/grows")
 
     assert response.status == HTTPStatus.INTERNAL_SERVER_ERROR
+    assert b"longer than it says" in response.body
 
 
 @pytest.mark.parametrize(

@@ -386,6 +386,27 @@ def test_both_directions_at_once(ends: Ends) -> None:
     assert got == {"up": up, "down": down}
 
 
+def test_unsent_data_can_be_limited(ends: Ends) -> None:
+    """Where the system can do that, a peer that doesn't read fills much less."""
+    ends.ours.limit_unsent(4096)
+
+    filled = fill(ends.ours, b"x" * 1024)
+
+    assert filled > 0
+    if module.LINUX:
+        with socket.socket(fileno=os.dup(ends.ours.fileno())) as same:
+            limit = same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+        assert limit == 4096
+
+
+def test_unsent_data_of_a_unix_socket_is_not_limited() -> None:
+    """It has no such option; the outbox still limits what we keep."""
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        PollTransport(ours, "", WakeGroup()).limit_unsent(4096)
+        assert ours.send(b"x") == 1
+
+
 def test_finish_writing_ends_our_side_only(ends: Ends) -> None:
     """The peer sees the end, and may go on sending; twice is once.
 

@@ -48,6 +48,9 @@ __all__ = ["Connection", "Keeper"]
 MAX_PINGS: Final = 16
 """Pings that wait for their Pongs; when there are more, the oldest is forgotten."""
 
+UNSENT_LIMIT: Final = 128 * 1024
+"""How much of a source the system keeps for a peer that reads slowly, in bytes."""
+
 DRAIN_READS: Final = 4
 """Reads in a row from a connection that is drained, before others have their turn."""
 
@@ -211,18 +214,28 @@ class Connection:
         """Answer the request with plain HTTP, and hand over to the keeper.
 
         Args:
-            response: The response.
+            response: The response; its source is closed in the end, whatever happens.
             head: Whether the method was HEAD, so that the body stays here.
 
         Raises:
             ValueError: If the response can't be sent; nothing was.
 
         """
-        with self._lock:
-            # A hook may have cut the connection, or outlived the server.
-            if not self._lost:
-                self.protocol.reject(response, head=head)
-                self._write_due()
+        source = response.source
+        try:
+            with self._lock:
+                # A hook may have cut the connection, or outlived the server.
+                if not self._lost:
+                    self.protocol.reject(response, head=head)
+                    if source is not None and response.has_content(head=head):
+                        self._outbox.append_source(source)
+                        source = None
+                        self.transport.limit_unsent(UNSENT_LIMIT)
+                        self._keeper.flush_later(self)
+                    self._write_due()
+        finally:
+            if source is not None:
+                source.close()
         self._keeper.expect_end(self)
         self._keeper.retire(self)
 
@@ -472,20 +485,30 @@ class Connection:
     # The keeper's thread only.
 
     def flush(self) -> bool:
-        """Write what the socket takes; return whether the outbox is empty."""
+        """Write what the socket takes; return whether nothing is left to write.
+
+        Of a source, that is one piece at most: others have their turn.
+        """
+        fault: OSError | None = None
         with self._lock:
             try:
-                is_empty = self._outbox.write_to(self.transport)
+                self._outbox.read_source()
+            except OSError as error:
+                # The peer was told how much comes, and sees that not all came.
+                fault = error
+                self._lose()
+            try:
+                self._outbox.write_to(self.transport)
             except OSError:
                 self._lose()
-                is_empty = True
             if self._room is not None and self._outbox.size < self._write_limit:
                 self._room.notify_all()
-            if not is_empty:
-                return False
-            if self._finish_when_flushed:
+            is_empty = self._outbox.is_empty()
+            if is_empty and self._finish_when_flushed:
                 self.transport.finish_writing()
-            return True
+        if fault is not None:
+            self._logger.warning("%s: response cut: %s", self, fault.strerror)
+        return is_empty
 
     def finish(self) -> None:
         """Tell the peer that nothing more comes, once the outbox is empty."""
@@ -522,7 +545,7 @@ class Connection:
 
     def is_over(self) -> bool:
         """Whether there is nothing more to drain, nor to flush."""
-        return self._peer_ended and not self._outbox.size
+        return self._peer_ended and self._outbox.is_empty()
 
     def has_unread_data(self) -> bool:
         """Whether something of the peer, who is there, waits for the busy reader."""

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
 from .exceptions import (
     HandshakeError,
@@ -39,6 +39,7 @@ __all__ = [
     "Request",
     "RequestReader",
     "Response",
+    "Source",
     "accept_key",
     "accept_response",
     "check_upgrade",
@@ -74,6 +75,32 @@ _ACCEPTED_FIELDS: Final = frozenset(
 """Fields of a 101 response that the handshake decides, in lower case."""
 
 
+class Source(Protocol):
+    """Content of a response that is read piece by piece, while it's sent.
+
+    It's used for one response, by one thread at a time; whoever sends that response
+    closes it.
+    """
+
+    @property
+    def size(self) -> int:
+        """Size of the whole content, in bytes."""
+        ...
+
+    def read(self) -> bytes:
+        """Read the next piece; empty at the end.
+
+        Raises:
+            OSError: If the rest of what :attr:`size` promises can't be had.
+
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what it holds; more than once does no harm."""
+        ...
+
+
 @dataclass(slots=True, init=False)
 class Response:
     """A response to a request that doesn't become a WebSocket, or the 101 if it does.
@@ -85,10 +112,11 @@ class Response:
         status: Status code.
         headers: Header fields: headers, a mapping, or pairs of names and values.
         body: Content; a string is encoded in UTF-8.
+        source: Content that is read while it's sent, instead of ``body``; for files.
 
     Raises:
-        ValueError: If ``status`` isn't a final status code or 101, or a field has
-            characters that it can't have.
+        ValueError: If ``status`` isn't a final status code or 101, a field has
+            characters that it can't have, or there are two contents.
 
     """
 
@@ -97,16 +125,39 @@ class Response:
     headers: Headers
     """Header fields."""
     body: bytes = field(repr=False)
-    """Content."""
+    """Content that is in memory."""
+    source: Source | None = field(repr=False)
+    """Content that isn't; :obj:`None` if there is none."""
 
     def __init__(
-        self, status: int, headers: HeadersLike = (), body: bytes | str = b""
+        self,
+        status: int,
+        headers: HeadersLike = (),
+        body: bytes | str = b"",
+        *,
+        source: Source | None = None,
     ) -> None:
         if status != HTTPStatus.SWITCHING_PROTOCOLS and not 200 <= status <= 599:
             raise ValueError(f"invalid status of a response: {status!r}")
+        if body and source is not None:
+            raise ValueError("a response has a body or a source, not both")
         self.status = int(status)
         self.headers = Headers(headers)
         self.body = body.encode() if isinstance(body, str) else bytes(body)
+        self.source = source
+
+    def has_content(self, *, head: bool) -> bool:
+        """Whether content follows the header fields (RFC 9110, 6.4.1).
+
+        Args:
+            head: Whether the response answers a HEAD request.
+
+        """
+        return not head and self.status not in (
+            HTTPStatus.SWITCHING_PROTOCOLS,
+            HTTPStatus.NO_CONTENT,
+            HTTPStatus.NOT_MODIFIED,
+        )
 
 
 def _has_upgrade(request: Request) -> bool:
@@ -323,27 +374,25 @@ def serialize_response(response: Response, *, head: bool = False) -> bytes:
     """Write a response as it goes on the wire (RFC 9112, 4).
 
     A connection is good for one request. So every response but the 101 ends it,
-    and says so; its length is the length of its body, whatever its fields say.
+    and says so; its length is that of its content, whatever its fields say. What is
+    in its source comes behind these bytes.
 
     Args:
         response: The response, which stays as it is.
         head: Whether it answers a HEAD request: it then has no body, but the
             length that it would have with GET, taken from its own
-            ``Content-Length`` if its body is empty.
+            ``Content-Length`` if it has no content.
 
     """
-    status, body = response.status, response.body
+    status, source = response.status, response.source
     fields = Headers(response.headers)
-    if status == HTTPStatus.SWITCHING_PROTOCOLS:
-        body = b""
-    else:
-        length = fields.pop("Content-Length", "0") if head and not body else len(body)
+    if status != HTTPStatus.SWITCHING_PROTOCOLS:
+        size = len(response.body) if source is None else source.size
+        length = fields.pop("Content-Length", "0") if head and not size else size
         fields.pop("Content-Length", None)
         fields.pop("Transfer-Encoding", None)
-        # RFC 9110 (8.6): neither of these two has content, nor its length.
-        if status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
-            body = b""
-        else:
+        # RFC 9110 (8.6): without content there is no length, except for HEAD.
+        if response.has_content(head=False):
             fields["Content-Length"] = str(length)
         fields["Connection"] = _final_connection(fields)
     try:
@@ -353,4 +402,4 @@ def serialize_response(response: Response, *, head: bool = False) -> bytes:
     lines = [f"HTTP/1.1 {status} {phrase}"]
     lines += [f"{name}: {value}" for name, value in fields.raw_items()]
     head_data = "\r\n".join([*lines, "", ""]).encode("ascii")
-    return head_data if head else head_data + body
+    return head_data + response.body if response.has_content(head=head) else head_data

@@ -9,6 +9,7 @@ Layer: application. May import: handshake, headers.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -19,7 +20,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import BinaryIO, Final
 from urllib.parse import quote, unquote
 
 from .handshake import Request, Response
@@ -27,17 +28,17 @@ from .headers import Headers, HeadersLike
 
 __all__ = [
     "CONTENT_TYPES",
-    "MAX_FILE_SIZE",
+    "PIECE_SIZE",
     "SECURITY_HEADERS",
     "health",
     "static_files",
 ]
 
-MAX_FILE_SIZE: Final = 64 * 2**20
-"""Largest file that is served, in bytes.
+PIECE_SIZE: Final = 256 * 1024
+"""Most of a file that is in memory at once for one request, in bytes.
 
-Files are read into memory, once per request. Larger ones are a job for a server
-that does nothing else.
+Smaller ones are read by the function that answers, larger ones piece by piece while
+they are sent.
 """
 
 SECURITY_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
@@ -131,6 +132,9 @@ def static_files(
     stay in the folder. Browsers keep files, and ask before they use them again
     (``ETag``, ``Last-Modified``), so that what is changed is seen at once.
 
+    A large file that changes while it's sent ends the connection: half of the one and
+    half of the other is no file. One that is replaced by renaming is sent to its end.
+
     The function may be called from any thread, by several at once. It reads from
     the disk, and from nothing else.
 
@@ -143,8 +147,10 @@ def static_files(
     Returns:
         A function of a request that returns a response, an error too: 403 for
         what the server may not read, 404 for all that isn't there or isn't to be
-        seen, 405 for methods other than GET and HEAD, 500 for a file larger than
-        :data:`MAX_FILE_SIZE`, and 503 when files can't be opened at the moment.
+        seen, 405 for methods other than GET and HEAD, 500 for a file that is longer
+        than it says, and 503 when files can't be opened at the moment. One with a
+        file of more than :data:`PIECE_SIZE` bytes has a source, to be closed by
+        whoever sends it.
 
     Raises:
         ValueError: If ``folder`` isn't a folder, or ``headers`` aren't valid.
@@ -239,31 +245,77 @@ def _redirect(name: str, query: str) -> Response:
     return _error(HTTPStatus.PERMANENT_REDIRECT, headers={"Location": location})
 
 
+class _FileSource:
+    """The content of a file, of which one piece at a time is in memory.
+
+    Args:
+        file: The file, open, at its beginning.
+        status: What the file system says of it.
+
+    """
+
+    __slots__ = ("_file", "_left", "_version", "size")
+
+    def __init__(self, file: BinaryIO, status: os.stat_result) -> None:
+        self.size = status.st_size
+        """Size of the whole content, in bytes."""
+        self._file = file
+        self._left = self.size
+        self._version = _version(status)
+
+    def read(self) -> bytes:
+        """Read the next piece; see :meth:`Source.read`."""
+        piece = self._file.read(min(PIECE_SIZE, self._left))
+        # Looked at afterwards, so that nothing newer is in the piece.
+        changed = _version(os.fstat(self._file.fileno())) != self._version
+        if changed or (self._left and not piece):
+            raise OSError(errno.ESTALE, "the file changed while it was sent")
+        self._left -= len(piece)
+        return piece
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _version(status: os.stat_result) -> tuple[int, int]:
+    return status.st_mtime_ns, status.st_size
+
+
 def _file(path: Path, name: str, request: Request) -> Response:
     """Response with a file, or without it if the browser has the same one."""
-    with path.open("rb") as file:
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(path.open("rb"))
         status = os.fstat(file.fileno())
-        # Some files are longer than they say, or grow while they are read.
-        if (
-            status.st_size > MAX_FILE_SIZE
-            or len(body := file.read(MAX_FILE_SIZE + 1)) > MAX_FILE_SIZE
-        ):
-            return _error(
-                HTTPStatus.INTERNAL_SERVER_ERROR,
-                f"this file is over the limit of {MAX_FILE_SIZE} bytes",
-            )
-    digest = hashlib.sha256(body, usedforsecurity=False).hexdigest()
-    headers = {
-        # A strong one (RFC 9110, 8.8.1): of the bytes, not of their date, so that
-        # two changes within one tick differ and two machines agree.
-        "ETag": f'"{digest[:32]}"',
-        "Last-Modified": formatdate(status.st_mtime, usegmt=True),
-    }
-    if _is_known(request.headers, headers):
-        return Response(HTTPStatus.NOT_MODIFIED, headers)
-    suffix = name.rpartition(".")[2].lower()
-    headers["Content-Type"] = CONTENT_TYPES.get(suffix, _UNKNOWN_TYPE)
-    return Response(HTTPStatus.OK, headers, body)
+        body, source = b"", None
+        if status.st_size > PIECE_SIZE:
+            source = _FileSource(file, status)
+            # A weak one: of the date, as reading it all for each request takes long.
+            tag = 'W/"{:x}-{:x}"'.format(*_version(status))
+        else:
+            body = file.read(PIECE_SIZE + 1)
+            # Some files are longer than they say, or grow while they are read.
+            if len(body) > PIECE_SIZE:
+                return _error(
+                    HTTPStatus.INTERNAL_SERVER_ERROR,
+                    "this file is longer than it says",
+                )
+            # A strong one (RFC 9110, 8.8.1): of the bytes, not of their date, so that
+            # two changes within one tick differ and two machines agree.
+            digest = hashlib.sha256(body, usedforsecurity=False).hexdigest()
+            tag = f'"{digest[:32]}"'
+        headers = {
+            "ETag": tag,
+            "Last-Modified": formatdate(status.st_mtime, usegmt=True),
+        }
+        if _is_known(request.headers, headers):
+            return Response(HTTPStatus.NOT_MODIFIED, headers)
+        suffix = name.rpartition(".")[2].lower()
+        headers["Content-Type"] = CONTENT_TYPES.get(suffix, _UNKNOWN_TYPE)
+        response = Response(HTTPStatus.OK, headers, body, source=source)
+        if source is not None:
+            stack.pop_all()
+        return response
 
 
 def _is_known(asked: Headers, current: Mapping[str, str]) -> bool:
@@ -271,7 +323,8 @@ def _is_known(asked: Headers, current: Mapping[str, str]) -> bool:
     if "If-None-Match" in asked:
         tags = asked["If-None-Match"]
         # Compared weakly (13.1.2): W/ before a tag makes no difference.
-        return tags.strip() == "*" or current["ETag"] in _ENTITY_TAG.findall(tags)
+        tag = current["ETag"].removeprefix("W/")
+        return tags.strip() == "*" or tag in _ENTITY_TAG.findall(tags)
     # Browsers send the date that they got. Any other is older than the file or
     # from a clock that differs; both are a reason to send the file.
     return asked.get("If-Modified-Since") == current["Last-Modified"]

@@ -214,7 +214,7 @@ class Opening:
         headers = Headers(response.headers)
         headers.setdefault("Date", formatdate(usegmt=True))
         self.connection.reject(
-            Response(response.status, headers, response.body),
+            Response(response.status, headers, response.body, source=response.source),
             head=request is not None and request.method == "HEAD",
         )
 

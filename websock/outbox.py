@@ -1,6 +1,6 @@
 """Outbox: what a connection has to write and its socket didn't take.
 
-Layer: shells. May import: transport.
+Layer: shells. May import: the core, transport.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from .handshake import Source
 from .transport import Transport
 
 __all__ = ["ENTRY_COST", "Outbox"]
@@ -17,17 +18,18 @@ ENTRY_COST: Final = 128
 
 
 class Outbox:
-    """Pieces of data in the order in which they leave.
+    """Pieces of data in the order in which they leave, and a source behind them.
 
     Guarded by the lock of its connection.
     """
 
-    __slots__ = ("_entries", "flushed", "size")
+    __slots__ = ("_entries", "_source", "flushed", "size")
 
     def __init__(self) -> None:
         # Each with whether it may be dropped; none while nothing waits, which is
         # most of the time.
         self._entries: deque[tuple[bytes | memoryview, bool]] | None = None
+        self._source: Source | None = None
         self.size = 0
         """What the data here costs, in bytes; 0 if nothing waits."""
         self.flushed = 0
@@ -46,8 +48,36 @@ class Outbox:
         self._entries.append((data, droppable))
         self.size += len(data) + ENTRY_COST
 
+    def append_source(self, source: Source) -> None:
+        """Put the last of all behind everything else; it's closed in the end."""
+        self._source = source
+
+    def read_source(self) -> None:
+        """Take the next piece of the source, if nothing else waits.
+
+        Raises:
+            OSError: If it can't be read on.
+
+        """
+        if self._source is None or self.size:
+            return
+        piece = self._source.read()
+        if piece:
+            self.add(piece, droppable=False)
+        else:
+            self._close_source()
+
+    def _close_source(self) -> None:
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def is_empty(self) -> bool:
+        """Whether nothing is left to write, nor to read."""
+        return not self.size and self._source is None
+
     def write_to(self, transport: Transport) -> bool:
-        """Write what the socket takes; return whether everything has left.
+        """Write what the socket takes; return whether everything here has left.
 
         Raises:
             OSError: If the connection is lost.
@@ -90,3 +120,4 @@ class Outbox:
         """Drop everything."""
         self._entries = None
         self.size = 0
+        self._close_source()

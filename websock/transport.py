@@ -103,6 +103,10 @@ class Transport(Protocol):
         """End the reader's wait, now or later; any thread, and more than once."""
         ...
 
+    def limit_unsent(self, size: int) -> None:
+        """Let the system keep no more than ``size`` bytes that it can't send yet."""
+        ...
+
     def finish_writing(self) -> None:
         """Tell the peer that nothing more comes; the peer may go on sending."""
         ...
@@ -144,6 +148,15 @@ class _SocketTransport:
         return wait_for(self._socket.fileno(), None, write=False, timeout=0) and not (
             self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         )
+
+    def limit_unsent(self, size: int) -> None:
+        """Let the system keep no more than ``size`` bytes that it can't send yet.
+
+        Linux keeps up to 4 MiB otherwise, and then tells of room when a third is free.
+        """
+        # A Unix socket has no such option; nor have all systems.
+        with contextlib.suppress(OSError, AttributeError):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
 
     def finish_writing(self) -> None:
         """Tell the peer that nothing more comes."""
