@@ -1,7 +1,7 @@
 """The quick tests on every CPython that this machine has, from 3.11 on.
 
 Looks on PATH, in a pyenv, and in the cache folder for the build without the GIL that
-``.ci/tools/freethreaded.sh`` makes.
+``.ci/tools/freethreaded.sh`` makes. Under CI=true, none that is expected may be absent.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import nox
@@ -17,6 +18,14 @@ import nox
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
 
+IN_CI = os.environ.get("CI") == "true"
+nox.options.error_on_missing_interpreters = IN_CI
+
+# Versions that must pass, and what gets each.
+EXPECTED = {
+    **{v: f"pyenv install {v}" for v in ("3.11", "3.12", "3.13")},
+    "3.13t": ".ci/tools/freethreaded.sh",
+}
 FOLDERS = [
     *map(Path, os.get_exec_path()),
     *Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv").glob(
@@ -57,26 +66,53 @@ PYTHONS = interpreters()
 os.environ["PATH"] = os.pathsep.join(
     [*(str(path.parent) for path in PYTHONS.values()), os.environ["PATH"]]
 )
+OWN = "{}.{}".format(*sys.version_info) + (
+    "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
+)
+ABSENT = {
+    version: command
+    for version, command in EXPECTED.items()
+    if version not in {*PYTHONS, OWN}
+}
+if ABSENT:
+    print(
+        "left out:",
+        ", ".join(
+            f"Python {version} ({command})" for version, command in ABSENT.items()
+        ),
+        file=sys.stderr,
+    )
 
 
-@nox.session(python=sorted(PYTHONS))
+@nox.session(python=sorted({*PYTHONS, *(ABSENT if IN_CI else ())} - {OWN}))
 def quick(session: nox.Session) -> None:
-    """Run the quick tests, with the C twin; on nox's own Python without it.
+    """Run the quick tests with the C twin."""
+    run(session, "require")
 
-    There, all tests run with it anyway: that is the last stage of ``make test``.
+
+@nox.session
+def pure(session: nox.Session) -> None:
+    """Run the quick tests without the C twin, on nox's own Python.
+
+    All tests run on it with the twin: that is the last stage of ``make test``.
     """
-    groups = nox.project.load_toml("pyproject.toml")
+    run(session, "skip")
+
+
+def run(session: nox.Session, speedups: str) -> None:
+    """Install the package as it is in the tree, and run its quick tests."""
+    project = nox.project.load_toml("pyproject.toml")
     # Where no wheel of the newest version of a package fits, one of an older version
     # does; building it would take compilers, and the luck that it compiles.
     only = "--only-binary=:all:"
-    session.install("-e", ".", only, *nox.project.dependency_groups(groups, "test"))
-    # Skipped is what a version of Python doesn't have.
-    environment = {"CI": ""}
+    # Not by an isolated build: that asks the package index each time.
+    session.install(only, *project["build-system"]["requires"])
+    session.install("-e", ".", "--no-build-isolation")
+    session.install(only, *nox.project.dependency_groups(project, "test"))
+    environment = {"WEBSOCK_SPEEDUPS": speedups}
     if str(session.python).endswith("t"):
         # Extension modules of foreign peers must not switch the GIL on.
         environment["PYTHON_GIL"] = "0"
-    own = f"{sys.version_info.major}.{sys.version_info.minor}"
-    environment["WEBSOCK_SPEEDUPS"] = "skip" if session.python == own else "require"
     session.run(
         *("python", "-m", "pytest", "-q", "-m", "quick", "-n", "2"),
         "--hypothesis-profile=quick",
