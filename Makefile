@@ -15,14 +15,16 @@ export WEBSOCK_SPEEDUPS := require
 endif
 export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# A checkout is meant to be worked in; setuptools warns of that.
-INSTALL := env PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install -q -e .
+# A checkout is meant to be worked in; setuptools warns of that. Without isolation, what
+# is there already needs no package index.
+INSTALL := env PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install -q -e . \
+  --no-build-isolation --check-build-dependencies
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help chat test quick tools lint lint-format lint-style types docs modules matrix \
-  everything autobahn browser node dart docker-test bench format clean
+  everything autobahn browser node dart docker-test bench format clean named
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | \
@@ -98,10 +100,11 @@ format: $(VENV)/.dev ## Put the code in order
 clean: ## Remove what was built
 	git clean -fdXq
 
-$(VENV)/.venv: .ci/tools/venv.sh
-	@echo "Making a virtual environment in $(VENV) ..."
+# `make PYTHON=...` has it made anew if it has another Python; otherwise it stays.
+$(VENV)/.venv: .ci/tools/venv.sh $(if $(filter-out file,$(origin PYTHON)),named)
 	@.ci/tools/venv.sh $(PYTHON) $(VENV)
-	@touch $@
+
+named:
 
 $(VENV)/.package: $(VENV)/.venv $(SOURCES)
 	@echo "Installing the package in $(VENV) ..."
