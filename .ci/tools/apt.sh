@@ -1,7 +1,13 @@
 #!/bin/bash
 # Install Debian packages, also while somebody else holds the locks of apt.
-# Usage: apt.sh PACKAGE...    root only
+# Usage: apt.sh PACKAGE...
+# Only root on Debian can; anybody else is told the command, and that is a failure.
 set -euo pipefail
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  printf 'These Debian packages are missing: %s\n    %s %s\n' \
+    "$*" "sudo apt-get install --no-install-recommends" "$*" >&2
+  exit 1
+fi
 export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -30,6 +30,10 @@ inside() {
 
 case ${1:-} in
 setup)
+  if [ "$(id -u)" != 0 ]; then
+    printf 'Only root can have Dart and Flutter, on Debian:\n    sudo make tools dart\n' >&2
+    exit 1
+  fi
   [ -e "$root/opt/pub/ready" ] && exit 0
   mkdir -p "$(dirname "$root")"
   exec 9>"$root.lock"
@@ -44,13 +48,14 @@ setup)
     set -e
     debootstrap --variant=minbase --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
       sid "$root" "$mirror"
-    printf 'APT::Install-Recommends 0;\nAcquire::Check-Valid-Until "false";\nAcquire::Check-Date "false";\n' \
-      >"$root/etc/apt/apt.conf.d/99local"
+    # Fetch as this machine does: by its proxy, if it has one, and with its idea of how
+    # old the lists of a mirror may be, which matters as those of sid expire in a week.
+    apt-config dump | grep -Ei '^Acquire::(https?::|check-)' \
+      >"$root/etc/apt/apt.conf.d/99machine" || true
     echo "deb-src $mirror sid main" >"$root/etc/apt/sources.list.d/src.list"
     inside "" sh -c 'apt-get update -q &&
-      apt-get install -y -q dart-sdk flutter flutter-test flutter-tester flutter-patched-sdk flutter-web-plugins'
-    # The .dsc may be missing; apt checks the tarball.
-    inside "" sh -c 'cd /tmp && apt-get source --download-only dart-sdk; ls dart-sdk_*.orig.tar.xz'
+      apt-get install -y -q --no-install-recommends dart-sdk flutter flutter-test flutter-tester flutter-patched-sdk flutter-web-plugins'
+    inside "" sh -c 'cd /tmp && apt-get source -q --download-only --tar-only dart-sdk'
     mkdir -p "$root/opt/pub"
     for p in http/pkgs/web_socket http/pkgs/web_socket_channel core/pkgs/crypto core/pkgs/typed_data; do
       echo "*/third_party/pkg/$p/*"

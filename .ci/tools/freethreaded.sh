@@ -1,6 +1,7 @@
 #!/bin/bash
-# Build free-threaded CPython 3.13 (no GIL) from Debian's source package, once per
-# machine (about 3.5 minutes, 420 MB, needs a C compiler and root on Debian).
+# Build free-threaded CPython 3.13 (no GIL) from the source package of Debian 13, once per
+# machine (about 3.5 minutes, 420 MB, needs Debian's apt-get and a C compiler; root also
+# gets the compiler and the headers).
 # Usage: freethreaded.sh [DIR]   default: ${XDG_CACHE_HOME:-$HOME/.cache}/websock-tools/py313t
 # Prints the interpreter's path last; returns at once where it is built already.
 set -euo pipefail
@@ -11,43 +12,41 @@ ready() { [ -x "$py" ] && "$py" -c 'import ssl, sys, zlib; sys.exit(sys._is_gil_
 mkdir -p "$(dirname "$dir")"
 exec 9>"$dir.lock"
 flock 9 # Two runs at once would build in one folder.
-if ready; then
+if ready 2>/dev/null; then
   echo "$py"
   exit
 fi
-version=${PY313_SOURCE:-3.13.15-1}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin # no shims of other Pythons
 
 # What its modules ssl, zlib and ctypes are compiled with.
-headers=()
+packages=()
 for pair in openssl/ssl.h:libssl-dev zlib.h:zlib1g-dev ffi.h:libffi-dev; do
-  find /usr/include -path "*/${pair%%:*}" | grep . >/dev/null || headers+=("${pair##*:}")
+  find /usr/include -path "*/${pair%%:*}" | grep . >/dev/null || packages+=("${pair##*:}")
 done
-command -v xz >/dev/null || headers+=(xz-utils)
-command -v gcc >/dev/null || headers+=(gcc libc6-dev)
-[ "${#headers[@]}" = 0 ] || "$here/apt.sh" "${headers[@]}" >&2
+command -v xz >/dev/null || packages+=(xz-utils)
+command -v make >/dev/null || packages+=(make)
+command -v gcc >/dev/null || packages+=(gcc libc6-dev)
+[ "${#packages[@]}" = 0 ] || "$here/apt.sh" "${packages[@]}" >&2
 
+# Lists of packages of our own: the machine's stay as they are, and nobody needs be root.
+# Those of a released Debian don't expire, so that apt's check of dates needs no setting.
 mirror=$("$here/mirror.sh")
-mkdir -p "$work"/apt/{state/lists/partial,cache/archives/partial,etc}
-: >"$work/apt/state/status"
-for suite in trixie forky sid; do
-  printf 'Types: deb-src\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n\n' \
-    "$mirror" "$suite" /usr/share/keyrings/debian-archive-keyring.gpg
-done >"$work/apt/etc/debian.sources"
+mkdir -p "$work"/apt/{lists/partial,cache/archives/partial}
+: >"$work/apt/status"
+echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" \
+  >"$work/apt/sources.list"
 cat >"$work/apt/apt.conf" <<X
-Dir::State "$work/apt/state"; Dir::State::status "$work/apt/state/status"; Dir::Cache "$work/apt/cache";
-Dir::Etc::sourcelist "$work/apt/etc/debian.sources"; Dir::Etc::sourceparts "/nonexistent";
-APT::Sandbox::User "root"; Acquire::Languages "none"; Acquire::Check-Valid-Until "false"; Acquire::Check-Date "false";
+Dir::State "$work/apt"; Dir::State::status "$work/apt/status"; Dir::Cache "$work/apt/cache";
+Dir::Etc::sourcelist "$work/apt/sources.list"; Dir::Etc::sourceparts "/nonexistent";
+APT::Sandbox::User "$(id -un)"; Acquire::Languages "none";
 X
+export APT_CONFIG=$work/apt/apt.conf
 cd "$work"
 {
-  APT_CONFIG=$work/apt/apt.conf apt-get update
-  # The .dsc and the Debian part may be missing; the upstream tarball is what is built,
-  # and apt has checked its hash.
-  APT_CONFIG=$work/apt/apt.conf apt-get source --download-only "python3.13=$version" ||
-    ls python3.13_*.orig.tar.xz
+  apt-get update -q
+  apt-get source -q --download-only --tar-only python3.13
   mkdir src
   tar xf python3.13_*.orig.tar.xz -C src --strip-components=1
   cd src

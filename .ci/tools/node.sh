@@ -7,9 +7,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 dir=${XDG_CACHE_HOME:-$HOME/.cache}/websock-tools/node
 if ! cmp -s "$here/node/package-lock.json" "$dir/installed.json"; then
   command -v npm >/dev/null || {
-    echo "npm is missing; get it with: apt-get install npm" >&2
-    [ "${CI:-}" != true ]
-    exit
+    echo "npm is missing; get it with: sudo apt-get install npm" >&2
+    exit 1
   }
   rm -rf "$dir"
   mkdir -p "$dir"
