@@ -6,7 +6,14 @@
 # It works with a read-only root (--read-only) and without any capability
 # (--cap-drop=ALL). Nothing here needs BuildKit.
 
-FROM python:3.11-slim-bookworm AS build
+# Pinned to Python's patch level and Debian's release. A tag may still be built anew, with
+# newer packages of Debian; to pin every byte, name the digest that this prints:
+#
+#     docker buildx imagetools inspect python:3.11.16-slim-bookworm
+#     docker build --build-arg BASE=python:3.11.16-slim-bookworm@sha256:... .
+ARG BASE=python:3.11.16-slim-bookworm
+
+FROM ${BASE} AS build
 # The compiler is for the C twin of the core, which falls back to pure Python without.
 ARG BUILD_PACKAGES="gcc libc6-dev"
 # hadolint ignore=DL3008,SC2086
@@ -18,7 +25,7 @@ COPY pyproject.toml setup.py README.md LICENSE ./
 COPY websock websock
 RUN python -m pip wheel --no-cache-dir --wheel-dir /wheels .
 
-FROM python:3.11-slim-bookworm
+FROM ${BASE}
 LABEL org.opencontainers.image.title="websock-chat" \
       org.opencontainers.image.licenses="MIT"
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOST=0.0.0.0 PORT=8467

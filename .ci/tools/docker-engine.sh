@@ -13,7 +13,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 if docker version >/dev/null 2>&1; then exec "$@"; fi
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-  echo "No Docker engine answers; install and start one (Debian: apt-get install docker.io)." >&2
+  printf 'No Docker engine answers. Start one, or on Debian:\n    sudo make docker-test\n' >&2
   [ "${CI:-}" != true ] || exit 1
   exec "$@"
 fi
@@ -75,7 +75,8 @@ for _ in $(seq 150); do
   }
   sleep .1
 done
-docker image inspect python:3.11-slim-bookworm >/dev/null 2>&1 ||
+base=$(sed -n 's/^ARG BASE=//p' "$here/../../Dockerfile")
+docker image inspect "$base" >/dev/null 2>&1 ||
   docker import -c 'ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin' \
-    -c 'ENV LANG=C.UTF-8' -c 'CMD ["python3"]' "$W/python.tar" python:3.11-slim-bookworm >/dev/null
+    -c 'ENV LANG=C.UTF-8' -c 'CMD ["python3"]' "$W/python.tar" "$base" >/dev/null
 PATH=$command_path "$@" 9>&-

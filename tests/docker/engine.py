@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import socket
 import time
 import urllib.request
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
+from ..tools import ROOT
+
 if TYPE_CHECKING:
     # Who runs the quick tests alone need not have it.
     from docker import DockerClient
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BASE", "Chat", "Engine", "free_port"]
 
-BASE = "python:3.11-slim-bookworm"
+(BASE,) = re.findall(
+    r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+)
 PORT = 8467
 
 
