@@ -50,10 +50,10 @@ tools: ## Get browsers, Node, Dart, Docker and more from Debian and npm
 lint: lint-format lint-style ## Check format and style
 
 # Two targets: with `make -k`, neither failure hides the other.
-lint-format: $(VENV)/.dev
+lint-format: $(VENV)/.dev ## Check the format alone
 	@$(STAGE) format $(BIN)/ruff format --check
 
-lint-style: $(VENV)/.dev
+lint-style: $(VENV)/.dev ## Check the style alone
 	@$(STAGE) lint $(BIN)/ruff check
 
 types: $(VENV)/.dev ## Check types of the package, tests and examples
