@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -167,6 +168,29 @@ def test_recv_ends_with_the_connection(pair: tuple[Client, Peer], end: str) -> N
         thread.join(DEADLINE)
 
     assert len(errors) == 3
+
+
+def test_callback_of_the_end_may_wait_for_a_receiver(recorder: Recorder) -> None:
+    """``recv()`` has ended by then, so that its thread can be joined there."""
+    ended: queue.Queue[bool] = queue.Queue()
+    threads: list[threading.Thread] = []
+
+    def join(client: Client) -> None:
+        threads[0].join(DEADLINE)
+        ended.put(not threads[0].is_alive())
+
+    def wait(client: Client) -> None:
+        with pytest.raises(ConnectionClosed):
+            client.recv()
+
+    server = make_server(recorder, on_connection_close=join, close_timeout=None)
+    with running(server), Peer(server.address).open() as peer:
+        client = recorder.opened.get(timeout=DEADLINE)
+        threads.append(threading.Thread(target=wait, args=(client,)))
+        threads[0].start()
+        assert wait_until(lambda: client._connection.inbox._receivers == 1)
+        peer.send_close()
+        assert ended.get(timeout=2 * DEADLINE)
 
 
 def test_recv_of_another_thread_goes_before_the_callback(recorder: Recorder) -> None:

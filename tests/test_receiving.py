@@ -11,6 +11,7 @@ from tests.tools import wait_until
 from websock import receiving as module
 from websock.exceptions import ConnectionClosed
 from websock.frames import Frame, Opcode
+from websock.inbox import INBOX_LIMIT
 from websock.receiving import SLICE
 
 from .fake_wire import Wire, deflate, masked
@@ -120,6 +121,25 @@ def test_recv_of_another_thread_never_reads(wire: Wire) -> None:
     assert wire.receiver.recv(None) == "put"
     with pytest.raises(ConnectionClosed):
         wire.receiver.recv(None)
+
+
+def test_close_lets_the_reader_go_on(wire: Wire) -> None:
+    """It may wait until somebody takes one of too many messages."""
+    with pytest.raises(TimeoutError):
+        wire.receiver.recv(0)
+    wire.transport.arrive(masked(Opcode.TEXT, b"x") * 2 * INBOX_LIMIT)
+    inbox = wire.connection.inbox
+    reader = threading.Thread(
+        target=wire.receiver.run, args=(lambda text: inbox.put(text, keep=True),)
+    )
+    reader.start()
+    assert wait_until(lambda: len(inbox._messages) == INBOX_LIMIT)
+
+    wire.connection.close()
+
+    reader.join(DEADLINE)
+    assert not reader.is_alive()
+    assert len(inbox._messages) == INBOX_LIMIT
 
 
 # The end, and signs of life.
