@@ -44,6 +44,7 @@ STOREYS: Final = {
         "signals",
         "loop",
         "pool",
+        "quota",
         "transport",
         "inbox",
         "outbox",

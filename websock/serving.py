@@ -14,7 +14,6 @@ import logging
 import socket
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -27,7 +26,6 @@ from .connection import Connection
 from .exceptions import (
     HandshakeError,
     TooManyConnections,
-    TooManyRequests,
     UpgradeRequired,
 )
 from .extensions.base import ServerExtensionFactory
@@ -40,6 +38,7 @@ from .opening import Opening
 from .origins import LOOPBACK_HOSTS, check_host, check_origin
 from .pool import Pool
 from .protocol import Protocol
+from .quota import Quota
 from .request import Request
 from .session import Session
 from .settings import Settings
@@ -130,11 +129,17 @@ class Serving:
         self._listeners: list[socket.socket] = []
         self._hosts = settings.hosts
         self._ident: int | None = None
-        # Everything that has left the intake and isn't released; what is counted
-        # against the limits, with its host; deadlines of closing handshakes.
+        # Everything that has left the intake and isn't released; what of it is
+        # counted against the limits; deadlines of closing handshakes.
         self._connections: dict[Connection, Client] = {}
-        self._counted: dict[Connection, str] = {}
-        self._per_ip: Counter[str] = Counter()
+        self._websockets = Quota(
+            "clients", settings.max_connections, settings.max_connections_per_ip
+        )
+        self._pages = Quota(
+            "pages to send",
+            settings.max_http_connections,
+            settings.max_http_connections_per_ip,
+        )
         self._ends: dict[Connection, Timer] = {}
         self._retired: set[Connection] = set()
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
@@ -322,22 +327,13 @@ class Serving:
                 return
             check_upgrade(request)
             check_origin(request, self.settings.origins)
-            self._check_limits(opening.client)
+            self._websockets.check(opening.client.host)
             self._start(opening)
         except HandshakeError as error:
             self._refuse(opening, error)
         except Exception:
             self._release(opening.connection)
             raise
-
-    def _check_limits(self, client: Client) -> None:
-        settings = self.settings
-        most = settings.max_connections
-        if most is not None and len(self._counted) >= most:
-            raise TooManyConnections("this server has as many clients as it takes")
-        most = settings.max_connections_per_ip
-        if most is not None and self._per_ip[client.host] >= most:
-            raise TooManyRequests("too many connections from this address")
 
     def _start(self, opening: Opening) -> None:
         """Give a WebSocket its thread."""
@@ -346,7 +342,7 @@ class Serving:
             if self._first is not None:
                 raise TooManyConnections("this server takes one client only")
             self._first = opening.connection
-            self._count(opening)
+            self._websockets.add(opening.connection, opening.client.host)
             self._stop_listening()
             self._hand_over(session)
             return
@@ -357,23 +353,23 @@ class Serving:
             self.logger.error("no thread to be had for %s", opening.client)
             raise TooManyConnections("this server has no thread to spare") from None
         self._threads.add(thread)
-        self._count(opening)
-
-    def _count(self, opening: Opening) -> None:
-        host = opening.client.host
-        self._counted[opening.connection] = host
-        self._per_ip[host] += 1
+        self._websockets.add(opening.connection, opening.client.host)
 
     # Plain HTTP.
 
     def _answer_plain(self, opening: Opening, request: Request) -> None:
         response = self._quick_answer(request)
         if response is not None:
+            # Short, and not to be refused: that a server is busy is no lack of health.
             opening.send_response(response)
-        elif self.settings.process_request is None and self._slow_answer is None:
+            return
+        if self.settings.process_request is None and self._slow_answer is None:
             raise UpgradeRequired("this server speaks WebSocket only")
-        elif not self._pool.submit(functools.partial(self._answer_slowly, opening)):
+        host = opening.client.host
+        self._pages.check(host)
+        if not self._pool.submit(functools.partial(self._answer_slowly, opening)):
             raise TooManyConnections("this server is busy")
+        self._pages.add(opening.connection, host)
 
     def _answer_slowly(self, opening: Opening) -> None:
         assert opening.client.request is not None
@@ -463,11 +459,8 @@ class Serving:
         if timer is not None:
             timer.cancel()
         self._loop.unregister(connection.fileno())
-        host = self._counted.pop(connection, None)
-        if host is not None:
-            self._per_ip[host] -= 1
-            if not self._per_ip[host]:
-                del self._per_ip[host]
+        self._websockets.discard(connection)
+        self._pages.discard(connection)
         connection.release()
 
 

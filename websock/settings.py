@@ -180,6 +180,22 @@ class Settings:
         "Behind a proxy, or a school's or company's router, all have one address.",
         "connections",
     )
+    max_http_connections: int | None = option(
+        1024,
+        "Most connections of plain HTTP at a time, from the request to the end of the"
+        " answer; others get 503. None means no limit.",
+        "Each keeps up to 256 KiB of a file that its peer is slow to take: a quarter of"
+        " a gigabyte in all. WebSockets and health checks aren't among them, so that"
+        " downloads can't keep them out.",
+        "connections",
+    )
+    max_http_connections_per_ip: int | None = option(
+        None,
+        "Most connections of plain HTTP of one address at a time; others get 429. None"
+        " means no limit.",
+        "A browser has six at a time; behind a proxy, all have one address.",
+        "connections",
+    )
     slow_client: Literal["close", "drop_newest", "drop_oldest"] = option(
         "close",
         "What happens to a client whose outbox is full when send_all() or"
@@ -269,6 +285,8 @@ COUNTS: Final = (
     "max_fragments",
     "max_connections",
     "max_connections_per_ip",
+    "max_http_connections",
+    "max_http_connections_per_ip",
 )
 CHOICES: Final = {
     "slow_client": ("close", "drop_newest", "drop_oldest"),
@@ -351,6 +369,8 @@ class Options(TypedDict, total=False):
     write_limit: int
     max_connections: int | None
     max_connections_per_ip: int | None
+    max_http_connections: int | None
+    max_http_connections_per_ip: int | None
     slow_client: Literal["close", "drop_newest", "drop_oldest"]
     callback_errors: Literal["close", "continue"]
     backlog: int

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import logging
 import os
 import socket
 import threading
@@ -277,3 +279,52 @@ def test_file_that_can_not_be_read_on_ends_the_connection(
     assert wait_until(lambda: open_files(folder) == 0 and not connections(server))
     with Peer(server.address).open():
         pass
+
+
+@pytest.mark.parametrize(
+    ("option", "status"),
+    [("max_http_connections", 503), ("max_http_connections_per_ip", 429)],
+)
+def test_number_of_downloads_is_limited(
+    folder: Path, option: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line tells of each that is too many; WebSockets and health don't count."""
+    caplog.set_level(logging.INFO, "websock.access")
+    server = make_server(folder, max_connections=1, **{option: 2})
+    with running(server), begin(server), begin(server) as second:
+        code, head, body = ask(server, get("/big.bin"))
+        assert code == status
+        assert "\r\nRetry-After: " in head
+        line = f" GET /big.bin {status} "
+        assert wait_until(lambda: line in caplog.text)
+        (found,) = [message for message in caplog.messages if line in message]
+        assert found.endswith(f" s {body.decode().strip()}")
+        assert ask(server, get("/healthz"))[0] == 200
+        with Peer(server.address).open():
+            assert ask(server, Peer.request())[0] == 503
+            second.socket.close()
+
+            def has_room() -> bool:
+                return ask(server, get("/big.bin", method="HEAD"))[0] == 200
+
+            assert wait_until(has_room)
+
+
+def test_pages_that_are_slow_count(folder: Path) -> None:
+    """From the request on, also while they wait for a thread."""
+    gate = threading.Event()
+
+    def process(client: Client, request: Request) -> Response | None:
+        gate.wait(DEADLINE)
+        return None
+
+    server = make_server(folder, process_request=process, max_http_connections=12)
+    with running(server), contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(Peer(server.address)) for _ in range(12)]
+        for peer in peers:
+            peer.socket.sendall(get("/big.bin", method="HEAD"))
+        assert wait_until(lambda: len(connections(server)) == 12)
+        assert ask(server, get("/big.bin"))[0] == 503
+        gate.set()
+        for peer in peers:
+            assert peer.read_response()[0] == 200

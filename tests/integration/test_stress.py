@@ -316,9 +316,9 @@ def test_coming_and_going_leaves_nothing_behind() -> None:
         assert not serving._connections
         assert not serving._retired
         assert not serving._ends
-        assert not serving._per_ip
+        assert not serving._websockets._counts
         assert not serving._keepalive._timers
-        assert not serving._counted
+        assert not serving._websockets._hosts
 
 
 def test_loop_survives_connections_that_die_at_once() -> None:
