@@ -320,8 +320,8 @@ def test_callback_that_hangs_at_the_end(
     server = make_server(recorder, on_connection_close=hang, close_timeout=0.1)
     with running(server), Peer(server.address).open() as peer:
         client = recorder.opened.get(timeout=DEADLINE)
-        peer.send_close(4000, "bye")
         before = monotonic()
+        peer.send_close(4000, "bye")
         assert peer.read_close() == (4000, "bye")
         assert monotonic() - before >= 0.09
         assert peer.read_to_end() == b""

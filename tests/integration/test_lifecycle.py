@@ -51,8 +51,8 @@ def test_close_server_says_goodbye_and_ends(recorder: Recorder) -> None:
     closing.join(DEADLINE)
     serving.join(DEADLINE)
     assert not serving.is_alive()
-    assert {recorder.closed.get(timeout=1)[0] for _ in peers} == clients
-    assert recorder.destructed.get(timeout=1) is None
+    assert {recorder.closed.get(timeout=DEADLINE)[0] for _ in peers} == clients
+    assert recorder.destructed.get(timeout=DEADLINE) is None
     assert recorder.closed.empty()
     assert recorder.destructed.empty()
     assert not server.alive
@@ -70,7 +70,7 @@ def test_serve_forever_may_be_called_again(recorder: Recorder) -> None:
                 server.serve_forever()
             peer.send("x")
             recorder.received.get(timeout=DEADLINE)
-        assert recorder.destructed.get(timeout=1) is None
+        assert recorder.destructed.get(timeout=DEADLINE) is None
 
 
 def test_closing_a_server_that_never_ran(recorder: Recorder) -> None:
@@ -81,7 +81,7 @@ def test_closing_a_server_that_never_ran(recorder: Recorder) -> None:
     server.close_server()
     server.shutdown()
 
-    assert recorder.destructed.get(timeout=1) is None
+    assert recorder.destructed.get(timeout=DEADLINE) is None
     assert recorder.destructed.empty()
     assert not server.alive
 
@@ -137,7 +137,7 @@ def test_shutdown_cuts_who_does_not_answer(recorder: Recorder) -> None:
 
         assert monotonic() - before < DEADLINE / 4
         assert peer.read_close() == (1001, "")
-        assert recorder.closed.get(timeout=1)[1] == 1001
+        assert recorder.closed.get(timeout=DEADLINE)[1] == 1001
 
 
 def test_shutdown_does_not_wait_for_a_callback_that_hangs(recorder: Recorder) -> None:
@@ -174,7 +174,7 @@ def test_shutdown_does_not_wait_for_a_callback_that_hangs(recorder: Recorder) ->
         assert not serving.is_alive()
         assert peer.read_close() == (1001, "")
         assert peer.read_to_end() == b""
-        assert recorder.destructed.get(timeout=1) is None
+        assert recorder.destructed.get(timeout=DEADLINE) is None
         release.set()
         assert ended.wait(DEADLINE)
         assert len(failures) == 1
@@ -211,7 +211,7 @@ def test_many_may_stop_the_server_at_once(recorder: Recorder) -> None:
     for thread in (*stoppers, serving):
         thread.join(DEADLINE)
         assert not thread.is_alive()
-    assert recorder.destructed.get(timeout=1) is None
+    assert recorder.destructed.get(timeout=DEADLINE) is None
     assert recorder.destructed.empty()
 
 

@@ -22,7 +22,7 @@ from websock.connection import Connection
 from websock.frames import serialize_frame
 from websock.serving import LEAST_PROGRESS
 
-from .wire import DEADLINE, Peer, Recorder, ask, get, running
+from .wire import DEADLINE, Clock, Peer, Recorder, ask, get, running
 
 
 @pytest.fixture
@@ -85,14 +85,18 @@ def test_message_over_the_limit_gets_1009(recorder: Recorder) -> None:
         assert recorder.closed.get(timeout=DEADLINE)[1] == 1009
 
 
-def test_request_that_does_not_come_is_dropped(recorder: Recorder) -> None:
+def test_request_that_does_not_come_is_dropped(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A silent peer without a word, half a request with 408."""
+    clock = Clock(monkeypatch)
     with (
-        running(make_server(recorder, open_timeout=0.2)) as server,
+        running(make_server(recorder, open_timeout=DEADLINE)) as server,
         Peer(server.address) as silent,
         Peer(server.address) as half,
     ):
         half.socket.sendall(b"GET / HTTP/1.1\r\n")
+        clock.reach_open_timeout(server, 2)
         assert half.read_response()[0] == 408
         assert silent.read_to_end() == b""
 
@@ -111,7 +115,7 @@ def test_silent_peer_gets_pings_and_is_dropped(recorder: Recorder) -> None:
 
 def test_peer_that_answers_lives(recorder: Recorder) -> None:
     """A Pong with the right payload; its latency is known."""
-    server = make_server(recorder, ping_interval=0.05, ping_timeout=5)
+    server = make_server(recorder, ping_interval=0.05, ping_timeout=DEADLINE)
     with running(server), Peer(server.address).open() as peer:
         client = recorder.opened.get(timeout=DEADLINE)
         payloads = set()
@@ -144,29 +148,45 @@ def test_peer_lives_while_its_callback_is_long(
 ) -> None:
     """Its Pongs wait unread, and so does its next message."""
     looks = threading.Semaphore(0)
+    # However late this thread answers: the server looks only afterwards.
+    answered = threading.Event()
     has_unread_data = Connection.has_unread_data
 
     def look(connection: Connection) -> bool:
+        answered.wait(DEADLINE)
         looks.release()
         return has_unread_data(connection)
 
     monkeypatch.setattr(Connection, "has_unread_data", look)
     server = make_server(recorder, ping_interval=0.05, ping_timeout=0.05)
-    release = threading.Event()
-    server.on_data_receive = lambda client, data: (
-        release.wait(DEADLINE) if data == "long" else client.send("short")
-    )
+    started, release = threading.Event(), threading.Event()
+
+    def receive(client: Client, data: str | bytes) -> None:
+        if data == "long":
+            started.set()
+            release.wait(DEADLINE)
+        else:
+            client.send("short")
+
+    server.on_data_receive = receive
     with running(server), Peer(server.address).open() as peer:
         peer.send("long")
         ping = peer.read_frame()
+        # Read together with the message, the Pong would be no unread one.
+        assert started.wait(DEADLINE)
         peer.send_frame(Frame(Opcode.PONG, ping.payload))
+        answered.set()
         for _ in range(4):
             assert looks.acquire(timeout=DEADLINE)
         assert recorder.closed.empty()
+        answered.clear()
         peer.send("next")
         release.set()
-        while (frame := peer.read_frame()).opcode == Opcode.PING:
-            peer.send_frame(Frame(Opcode.PONG, frame.payload))
+        try:
+            while (frame := peer.read_frame()).opcode == Opcode.PING:
+                pass
+        finally:
+            answered.set()
         assert frame.payload == b"short"
 
 
@@ -177,14 +197,13 @@ def test_peer_that_is_gone_is_noticed_during_a_long_callback(
     server = make_server(recorder, ping_interval=0.05, ping_timeout=0.05)
     gone = threading.Event()
 
-    def hang(client: Client, data: str | bytes) -> None:
-        while client.state is State.OPEN:
-            gone.wait(0.01)
-        gone.set()
+    def hang(client: Client) -> None:
+        if wait_until(lambda: client.state is not State.OPEN, DEADLINE):
+            gone.set()
 
-    server.on_data_receive = hang
-    with running(server), Peer(server.address).open() as peer:
-        peer.send("long")
+    # The first callback of all: it has begun, however soon the first Ping is overdue.
+    server.on_connection_open = hang
+    with running(server), Peer(server.address).open():
         assert gone.wait(DEADLINE)
         assert recorder.closed.get(timeout=DEADLINE)[1] == 1006
 

@@ -20,7 +20,7 @@ from websock import Client, ConnectionClosed, Opcode, SendTimeout, WebSocketServ
 from websock.frames import Frame, serialize_frame
 from websock.transport import WakeGroup
 
-from .wire import DEADLINE, Peer, Recorder, running
+from .wire import DEADLINE, Clock, Peer, Recorder, running
 
 BIG = os.urandom(2**20)
 
@@ -71,10 +71,11 @@ def secure(certificate: Certificate, recorder: Recorder) -> Secure:
 
 
 def test_silent_peer_is_dropped(
-    secure: Secure, caplog: pytest.LogCaptureFixture
+    secure: Secure, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the handshake and in the middle of it, at ``open_timeout`` (A4)."""
-    server = secure.server(open_timeout=0.2)
+    clock = Clock(monkeypatch)
+    server = secure.server(open_timeout=DEADLINE)
     with (
         caplog.at_level(logging.INFO, "websock"),
         running(server),
@@ -83,17 +84,22 @@ def test_silent_peer_is_dropped(
         secure.peer(server) as shaken,
     ):
         half.socket.sendall(b"\x16\x03\x01\x02\x00\x01")
+        clock.reach_open_timeout(server, 3)
         for peer in (silent, half, shaken):
             assert peer.read_to_end() == b""
     assert caplog.text.count("silent until open_timeout") == 3
     assert "Traceback" not in caplog.text
 
 
-def test_half_a_request_over_tls_gets_408(secure: Secure) -> None:
+def test_half_a_request_over_tls_gets_408(
+    secure: Secure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The handshake counts against the same deadline as the request."""
-    server = secure.server(open_timeout=0.2)
+    clock = Clock(monkeypatch)
+    server = secure.server(open_timeout=DEADLINE)
     with running(server), secure.peer(server) as peer:
         peer.socket.sendall(b"GET / HTTP/1.1\r\n")
+        clock.reach_open_timeout(server, 1)
         assert peer.read_response()[0] == 408
 
 

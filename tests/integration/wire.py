@@ -11,12 +11,17 @@ import ssl
 import struct
 import threading
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any, Self
 
-from websock import WebSocketServer
+import pytest
+
+from tests.tools import wait_until
+from websock import WebSocketServer, intake, keepalive, loop, serving
+from websock import server as server_module
 from websock.frames import Frame, Opcode, serialize_frame
 
-__all__ = ["DEADLINE", "Peer", "Recorder", "ask", "get", "running"]
+__all__ = ["DEADLINE", "Clock", "Peer", "Recorder", "ask", "get", "running"]
 
 DEADLINE = 20.0
 """Time after which a test gives up waiting, in seconds; no test waits that long."""
@@ -41,6 +46,33 @@ class Recorder:
             "on_error": self.errors.put,
             "on_server_destruct": lambda: self.destructed.put(None),
         }
+
+
+class Clock:
+    """Clock of the server, which a test moves on: so a slow machine misses nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._ahead = 0.0
+        for module in (intake, keepalive, loop, server_module, serving):
+            monkeypatch.setattr(module, "monotonic", self)
+
+    def __call__(self) -> float:
+        """What the server takes for the time."""
+        return monotonic() + self._ahead
+
+    def reach_open_timeout(self, server: WebSocketServer, count: int) -> None:
+        """Let so many newcomers have had their time.
+
+        What they sent before is read first: the clock moves in the loop's next turn
+        but one, between reading and the deadlines.
+        """
+        running = server._serving
+        assert running is not None
+        assert wait_until(lambda: len(running._intake._newcomers) == count, DEADLINE)
+        running._loop.call_soon(lambda: running._loop.call_soon(self._move))
+
+    def _move(self) -> None:
+        self._ahead += DEADLINE
 
 
 @contextlib.contextmanager

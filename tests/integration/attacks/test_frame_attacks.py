@@ -362,7 +362,7 @@ def test_b11_idle_within_a_message_keeps_what_came_and_no_more(
 
 def test_b11_idle_for_ever_within_a_message_is_found_dead(arena: MakeArena) -> None:
     """Who answers no Ping is dropped, with what it sent."""
-    options = {"ping_interval": 0.2, "ping_timeout": 0.2}
+    options = {"ping_interval": 0.2, "ping_timeout": 2.0}
 
     with arena(**options) as scene, scene.attacker(lines=None).open() as peer:
         peer.write(frame(BINARY, bytes(500_000)))
