@@ -55,6 +55,7 @@ STOREYS: Final = {
         "opening",
         "session",
         "listeners",
+        "early_stop",
         "intake",
         "serving",
         "server",

@@ -20,6 +20,7 @@ from typing import Any, Final, Self, Unpack
 from .callbacks import EVENTS, Callbacks
 from .clients import Client, Clients, ClientTable
 from .closing import CloseCode
+from .early_stop import EarlyStop
 from .exceptions import LocalProtocolError
 from .extensions.base import ServerExtensionFactory
 from .extensions.permessage_deflate import PerMessageDeflate
@@ -102,9 +103,12 @@ class Server:
         self.server = unbound_socket(self.ip)
         """The listening socket; unbound until ``serve_*`` is called."""
         self._alive = True
-        # Guards the two fields below. Nothing is called while it's held.
-        self._lock = threading.Lock()
+        # Guards the fields down to _destructed. Nothing is called while it's held,
+        # except by a signal handler that stops the server: it may interrupt its owner.
+        self._lock = threading.RLock()
         self._serving: Serving | None = None
+        self._early_shutdown = EarlyStop()
+        self._early_deafness = EarlyStop()
         self._destructed = False
         self._ready = threading.Event()
         self._over = threading.Event()
@@ -126,6 +130,8 @@ class Server:
         handles them: clients get a Close frame with code 1001,
         ``on_connection_close`` runs for each, ``on_server_destruct`` at last.
         After SIGTERM it returns; after Ctrl-C :exc:`KeyboardInterrupt` goes on.
+        It returns at once if the server was told to stop while the calling thread was
+        on its way here (:meth:`shutdown`).
 
         Raises:
             OSError: If the address can't be bound; ``errno`` says why.
@@ -133,6 +139,9 @@ class Server:
 
         """
         serving = self._begin()
+        if serving is None:
+            self._destruct()
+            return
         try:
             with stop_signals(
                 lambda: serving.stop(_soon()), serving.wakeup_fd
@@ -164,6 +173,8 @@ class Server:
         """
         accepted: queue.SimpleQueue[Session | None] = queue.SimpleQueue()
         serving = self._begin(accepted.put)
+        if serving is None:
+            return
         try:
             self._listen(serving)
         except BaseException:
@@ -188,8 +199,14 @@ class Server:
             keeper.join()
             self._forget()
 
-    def _begin(self, hand_over: Callable[[Session], None] | None = None) -> Serving:
+    def _begin(
+        self, hand_over: Callable[[Session], None] | None = None
+    ) -> Serving | None:
+        """Make what serves; :obj:`None` if the calling thread was told not to."""
         with self._lock:
+            deaf = self._early_deafness.applies()
+            if self._early_shutdown.applies():
+                return None
             if self._serving is not None:
                 raise RuntimeError("the server is serving already")
             serving = self._serving = Serving(
@@ -207,6 +224,8 @@ class Server:
             self._alive = True
             self._destructed = False
             self._over.clear()
+        if deaf:
+            serving.stop_listening()
         return serving
 
     def _listen(self, serving: Serving) -> None:
@@ -225,6 +244,8 @@ class Server:
     def _forget(self) -> None:
         with self._lock:
             self._serving = None
+            self._early_shutdown.forget()
+            self._early_deafness.forget()
             self._alive = False
             self._ready.clear()
             self._over.set()
@@ -243,11 +264,13 @@ class Server:
 
     @alive.setter
     def alive(self, value: bool) -> None:
-        self._alive = value
-        if not value:
+        with self._lock:
+            self._alive = value
             serving = self._serving
-            if serving is not None:
-                serving.stop(StopRequest(monotonic() + ALIVE_TIMEOUT))
+            if serving is None and not value:
+                self._early_shutdown.remember()
+        if serving is not None and not value:
+            serving.stop(StopRequest(monotonic() + ALIVE_TIMEOUT))
 
     def shutdown(
         self,
@@ -258,7 +281,11 @@ class Server:
     ) -> None:
         """Stop the server: nobody new, a Close frame for everybody, then the end.
 
-        A server that doesn't listen yet isn't stopped by it (:meth:`wait_ready`).
+        A thread that runs already, and has yet to call :meth:`serve_forever` for the
+        first time, then finds the server stopped, and doesn't serve. So ``shutdown()``
+        may come right after ``Thread(target=server.serve_forever).start()``. Otherwise
+        a server that isn't serving stays as it is: threads that are started later may
+        serve, and so may those that have served before, and the calling one.
 
         May be called from any thread, more than once. It returns when serving is
         over, at the latest shortly after ``timeout``; in callbacks of clients and
@@ -279,6 +306,8 @@ class Server:
         deadline = None if timeout is None else monotonic() + timeout
         with self._lock:
             serving = self._serving
+            if serving is None:
+                self._early_shutdown.remember()
         if serving is None:
             # Never started, or over: what is left to do is done here.
             self._alive = False
@@ -309,9 +338,15 @@ class Server:
         self.shutdown(code=code, reason=_to_text(app_data))
 
     def stop_listening(self) -> None:
-        """Let nobody new in; those who are connected stay. Any thread."""
+        """Let nobody new in; those who are connected stay. Any thread.
+
+        What :meth:`shutdown` says of threads that are about to serve holds here, too:
+        they let nobody in.
+        """
         with self._lock:
             serving = self._serving
+            if serving is None:
+                self._early_deafness.remember()
         if serving is not None:
             serving.stop_listening()
 

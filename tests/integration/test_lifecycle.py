@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -84,6 +86,130 @@ def test_closing_a_server_that_never_ran(recorder: Recorder) -> None:
     assert recorder.destructed.get(timeout=DEADLINE) is None
     assert recorder.destructed.empty()
     assert not server.alive
+
+
+STOPS: dict[str, Callable[[WebSocketServer], None]] = {
+    "shutdown": WebSocketServer.shutdown,
+    "close_server": WebSocketServer.close_server,
+    "alive": lambda server: setattr(server, "alive", False),
+}
+
+
+@pytest.mark.parametrize("serve", ["serve_forever", "serve_once"])
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("ran_before", [False, True])
+def test_stop_counts_for_a_thread_that_is_about_to_serve(
+    recorder: Recorder, serve: str, stop: str, ran_before: bool
+) -> None:
+    """However long it takes to come to it; a thread that is started later serves."""
+    server = make_server(recorder)
+    if ran_before:
+        with running(server):
+            pass
+        recorder.destructed.get(timeout=DEADLINE)
+    gate = threading.Event()
+
+    def late() -> None:
+        gate.wait(DEADLINE)
+        getattr(server, serve)()
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    STOPS[stop](server)
+    gate.set()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    assert not server.alive
+    if not ran_before and (stop != "alive" or serve == "serve_forever"):
+        assert recorder.destructed.get(timeout=DEADLINE) is None
+    assert recorder.destructed.empty()
+
+    with running(server), Peer(server.address).open():
+        recorder.opened.get(timeout=DEADLINE)
+    assert recorder.destructed.get(timeout=DEADLINE) is None
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_stop_right_after_the_start_of_the_thread(
+    recorder: Recorder, stop: str
+) -> None:
+    """Whichever of both comes first, no server is left running."""
+    for _ in range(30):
+        server = make_server(recorder)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        STOPS[stop](server)
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+        assert recorder.destructed.get(timeout=DEADLINE) is None
+    assert recorder.destructed.empty()
+
+
+def test_stop_of_one_that_does_not_serve_is_no_promise(recorder: Recorder) -> None:
+    """The calling thread may serve, and so may one that has served before."""
+    server = make_server(recorder)
+    jobs: queue.Queue[bool] = queue.Queue()
+
+    def work() -> None:
+        while jobs.get(timeout=DEADLINE):
+            server.serve_forever()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    for _ in range(3):
+        jobs.put(True)
+        assert server.wait_ready(DEADLINE)
+        server.shutdown()
+        server.shutdown()
+        recorder.destructed.get(timeout=DEADLINE)
+    jobs.put(False)
+    worker.join(DEADLINE)
+
+    server.shutdown()
+
+    def stop() -> None:
+        if server.wait_ready(DEADLINE):
+            server.shutdown()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    server.serve_forever()
+    stopper.join(DEADLINE)
+    assert recorder.destructed.get(timeout=DEADLINE) is None
+
+
+def test_stop_listening_counts_for_a_thread_that_is_about_to_serve(
+    recorder: Recorder,
+) -> None:
+    """It lets nobody in, and serves until it's stopped; the next one lets all in."""
+    server = make_server(recorder)
+    gate = threading.Event()
+
+    def late() -> None:
+        gate.wait(DEADLINE)
+        server.serve_forever()
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    server.stop_listening()
+    gate.set()
+    assert server.wait_ready(DEADLINE)
+
+    def refuses() -> bool:
+        try:
+            with Peer(server.address) as peer:
+                return peer.read_to_end() == b""
+        except OSError:
+            return True
+
+    for _ in range(10):
+        assert refuses()
+    assert thread.is_alive()
+    server.shutdown()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    with running(server), Peer(server.address).open():
+        recorder.opened.get(timeout=DEADLINE)
 
 
 def test_context_manager_stops_the_server(recorder: Recorder) -> None:
