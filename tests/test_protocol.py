@@ -129,6 +129,23 @@ def test_frames_in_the_packet_of_the_request_are_kept() -> None:
     assert protocol.extensions == ()
 
 
+def test_bytes_behind_the_request_can_be_taken() -> None:
+    """Once, by who feeds them in pieces; then they don't come by themselves."""
+    protocol = Protocol(Side.SERVER, reader=RequestReader())
+    client = Protocol(Side.CLIENT)
+    client.send_message("early")
+    early = sent(client)
+    request = protocol.receive_request(REQUEST + early)
+    assert request is not None
+    protocol.accept(request)
+
+    assert protocol.take_early() == early
+    assert protocol.take_early() == b""
+    assert protocol.receive_data(b"") == []
+    assert protocol.receive_data(early[:3]) == []
+    assert protocol.receive_data(early[3:]) == ["early"]
+
+
 def test_request_comes_in_pieces() -> None:
     """Nothing is decided before it's complete."""
     protocol = Protocol(Side.SERVER, reader=RequestReader())

@@ -10,6 +10,7 @@ import pytest
 from tests.tools import wait_until
 from websock import receiving as module
 from websock.exceptions import ConnectionClosed
+from websock.extensions.permessage_deflate import PerMessageDeflate
 from websock.frames import Frame, Opcode
 from websock.inbox import INBOX_LIMIT
 from websock.receiving import SLICE
@@ -90,6 +91,26 @@ def test_what_may_be_compressed_is_decoded_in_slices() -> None:
 
     assert len(wire.receiver._pending) < SLICE // 100
     for _ in range(399):
+        assert wire.receiver.next_message() == "x" * 100
+
+
+def test_what_came_with_the_request_is_decoded_in_slices() -> None:
+    """It may be as much as one read takes, and compressed like everything else."""
+    wire = Wire(opened=False)
+    frame = masked(Opcode.TEXT, b"x" * 100)
+    request = wire.protocol.receive_request(
+        b"GET / HTTP/1.1\r\nHost: example.org\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n" + frame * 400
+    )
+    assert request is not None
+    wire.protocol.accept(request, extensions=(PerMessageDeflate(),))
+
+    wire.receiver.start()
+
+    assert 0 < len(wire.receiver._pending) < SLICE // 100
+    for _ in range(400):
         assert wire.receiver.next_message() == "x" * 100
 
 

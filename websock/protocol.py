@@ -163,7 +163,7 @@ class Protocol:
         """Read the opening handshake of a client (4.2.1).
 
         What comes behind the request is kept: the first :meth:`receive_data` after
-        :meth:`accept` returns what it means.
+        :meth:`accept` returns what it means, unless :meth:`take_early` was called.
 
         Returns:
             The request, or :obj:`None` while it isn't complete.
@@ -179,6 +179,18 @@ class Protocol:
             self._early = self._request_reader.trailing
             self._request_reader = None
         return request
+
+    def take_early(self) -> bytes:
+        """Take what came behind the request, to pass it in pieces that suit.
+
+        Returns:
+            What :meth:`receive_data` would otherwise begin with; it's handed out
+            once.
+
+        """
+        early = self._early
+        self._early = b""
+        return early
 
     def receive_data(self, data: bytes) -> list[Event]:
         """Turn bytes from the peer into what they mean; the whole reading half.

@@ -46,7 +46,7 @@ class Receiver:
     def start(self) -> None:
         """Make the calling thread the reader, and take what came with the request."""
         self._connection.become_reader()
-        self._receive(b"")
+        self._receive(self._connection.protocol.take_early())
 
     def run(self, deliver: Callable[[str | bytes], bool]) -> None:
         """Read until the end.
