@@ -243,6 +243,67 @@ def test_page_that_raises_leaves_nobody_hanging(
     assert caplog.text.count("ZeroDivisionError: secret") == 1
 
 
+def refusing(value: str) -> Callable[[Client, Request], Response]:
+    """Hook that refuses, with a header field that may not be one."""
+
+    def process(client: Client, request: Request) -> Response:
+        raise InvalidRequest("secret", headers=[("X-Path", value)])
+
+    return process
+
+
+def answering(body: Any) -> Callable[[Client, Request], Response]:
+    """Hook that answers with a body that may not be one."""
+
+    def process(client: Client, request: Request) -> Response:
+        response = client.respond(200, "")
+        response.body = body
+        return response
+
+    return process
+
+
+@pytest.mark.parametrize("upgrade", [True, False])
+@pytest.mark.parametrize(
+    "process", [refusing("caf\u00e9"), refusing("a\r\nB: c"), answering(7.5)]
+)
+def test_answer_of_a_hook_that_cannot_be_sent_is_500(
+    recorder: Recorder, process: Callable[[Client, Request], Response], upgrade: bool
+) -> None:
+    """On whatever thread it's found out; nothing of it arrives, nothing is left."""
+    server = make_server(recorder, process_request=process)
+    with running(server):
+        status, head, body = ask(server, Peer.request() if upgrade else get())
+        assert (status, body) == (500, b"internal error\n")
+        assert "secret" not in head
+        assert "X-Path" not in head
+        assert wait_until(lambda: is_empty(server))
+    errors = list(recorder.errors.queue)
+    assert isinstance(errors[-1], ValueError | TypeError)
+
+
+def test_page_that_exits_leaves_nobody_hanging(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread of the pool goes on, and so do pages after it."""
+    server = hooked(recorder)
+
+    def leave(request: Request) -> Response:
+        if request.path == "/leave":
+            raise SystemExit
+        return Response(200)
+
+    server.slow = leave
+    with running(server):
+        for _ in range(20):
+            with Peer(server.address) as peer:
+                peer.socket.sendall(get("/leave"))
+                assert peer.read_to_end() == b""
+        assert wait_until(lambda: is_empty(server))
+        assert ask(server, get())[0] == 200
+    assert caplog.text.count("internal error") == 20
+
+
 @pytest.mark.parametrize("upgrade", [True, False])
 @pytest.mark.parametrize("answer", [True, False])
 def test_hook_may_cut_the_connection(

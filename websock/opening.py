@@ -194,18 +194,23 @@ class Opening:
 
     def send_refusal(self, error: HandshakeError) -> None:
         """Answer the request with an error, and end; never waits."""
-        self._send_response(error)
-        self.log_access(int(error.status), str(error))
+        self._answer_with(error, int(error.status), str(error))
 
     def send_response(self, response: Response) -> None:
         """Answer the request with a response of plain HTTP, and end; never waits."""
+        self._answer_with(response, response.status, "")
+
+    def _answer_with(
+        self, answer: HandshakeError | Response, status: int, text: str
+    ) -> None:
         try:
-            self._send_response(response)
-        except ValueError as error:
+            self._send_response(answer)
+        except Exception as error:
+            # It may have header fields or a body that can't be sent.
             self._host.callbacks.report(error, self.client, "process_request")
-            response = self.client.respond(500, "internal error\n")
-            self._send_response(response)
-        self.log_access(int(response.status), "")
+            status, text = 500, ""
+            self._send_response(self.client.respond(status, "internal error\n"))
+        self.log_access(status, text)
 
     def _send_response(self, answer: HandshakeError | Response) -> None:
         request = self.client.request

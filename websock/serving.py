@@ -372,6 +372,15 @@ class Serving:
         self._pages.add(opening.connection, host)
 
     def _answer_slowly(self, opening: Opening) -> None:
+        try:
+            self._find_answer(opening)
+        except BaseException:
+            # Whatever a subclass raises: nobody is left hanging.
+            self.logger.exception("internal error")
+            opening.connection.abort()
+            self.retire(opening.connection)
+
+    def _find_answer(self, opening: Opening) -> None:
         assert opening.client.request is not None
         try:
             response = opening.answer_request()
