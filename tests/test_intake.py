@@ -42,7 +42,7 @@ class Listener:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
-        self.errors: list[OSError] = []
+        self.errors: list[Exception] = []
         self.accepted = 0
 
     def fileno(self) -> int:
@@ -285,6 +285,89 @@ def test_newcomer_that_can_not_be_kept_is_dropped(
     assert record.levelname == level
     assert record.getMessage().startswith(line)
     assert door.intake._newcomers == set()
+
+
+def fail_to_register(
+    door: Door, monkeypatch: pytest.MonkeyPatch, error: Exception, times: int
+) -> list[None]:
+    """Let the selector fail so many times; the list has one for each that is left."""
+    register = door.loop._selector.register
+    left = [None] * times
+
+    def fail(*args: Any) -> object:
+        if left:
+            left.pop()
+            raise error
+        return register(*args)
+
+    monkeypatch.setattr(door.loop._selector, "register", fail)
+    return left
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), "No space left"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "Cannot allocate memory"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_newcomer_that_can_not_be_watched_deafens_nobody(
+    clock: Clock,
+    door: Door,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    reason: str,
+) -> None:
+    """A failure of epoll is a pause like any other, also when the pause is over."""
+    descriptors = len(os.listdir("/proc/self/fd"))
+    left = fail_to_register(door, monkeypatch, error, 2)
+    peer = door.knock(Peer.request())
+    door.run_until(lambda: len(left) == 1)
+    assert is_cut(peer)
+    assert len(os.listdir("/proc/self/fd")) == descriptors + 1
+    assert door.intake._newcomers == set()
+    clock.now += ACCEPT_PAUSE
+    door.run_until(lambda: not left)
+    door.knock(Peer.request())
+    clock.now += ACCEPT_PAUSE
+    door.run_until(lambda: len(door.arrived) == 1)
+
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert record.getMessage() == f"can't accept connections for now: {reason}"
+    assert record.exc_info is None
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ZeroDivisionError("oops")])
+def test_nothing_makes_the_listener_deaf(
+    clock: Clock, door: Door, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """Whatever accepting raises; what nobody expects is shown with its traceback."""
+    door.listener.errors = [error]
+    door.knock(Peer.request())
+    door.run_until(lambda: not door.listener.errors)
+    clock.now += ACCEPT_PAUSE
+    door.run_until(lambda: len(door.arrived) == 1)
+
+    (record,) = caplog.records
+    assert record.getMessage().endswith(f"for now: {type(error).__name__}")
+    assert ("Traceback" in caplog.text) == (not isinstance(error, MemoryError))
+
+
+def test_newcomer_that_fails_for_itself_is_one_of_many(
+    door: Door, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It's dropped, with its timer; the next one doesn't wait."""
+    left = fail_to_register(door, monkeypatch, OSError(errno.EPERM, "not here"), 1)
+    peers = [door.knock(Peer.request()) for _ in range(2)]
+    door.run_until(lambda: len(door.arrived) == 1)
+
+    assert not left
+    assert is_cut(peers[0])
+    assert caplog.messages == ["connection dropped: [Errno 1] not here"]
+    assert all(timer.callback is None for _, _, timer in door.loop._timers)
 
 
 @pytest.mark.parametrize(

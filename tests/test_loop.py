@@ -10,6 +10,7 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -169,6 +170,44 @@ def test_callback_that_raises_is_logged(
 
     assert got == ["call", "timer"]
     assert caplog.text.count("ZeroDivisionError: oops") >= 4
+
+
+@pytest.mark.parametrize("event", ["read", "write"])
+def test_descriptor_whose_callback_raised_is_forgotten(
+    loop: Loop,
+    pair: tuple[socket.socket, socket.socket],
+    caplog: pytest.LogCaptureFixture,
+    event: str,
+) -> None:
+    """It would raise again at once, and for ever; what else it waits for stays."""
+    got: list[str] = []
+
+    def fail() -> None:
+        raise ZeroDivisionError("oops")
+
+    fd = pair[0].fileno()
+    loop.register_read(fd, lambda: got.append(str(pair[0].recv(9))))
+    loop.register_write(fd, lambda: loop.unregister_write(fd))
+    getattr(loop, f"register_{event}")(fd, fail)
+    pair[1].send(b"x")
+    for _ in range(3):
+        settle(loop)
+
+    assert caplog.text.count("ZeroDivisionError: oops") == 1
+    assert fd not in loop._waiters or event == "write"
+    assert got == (["b'x'"] if event == "write" else [])
+
+
+@pytest.mark.parametrize("method", ["register_read", "register_edge"])
+def test_registration_that_fails_changes_nothing(
+    loop: Loop, tmp_path: Path, method: str
+) -> None:
+    """Undoing it does no harm, and the number may be another descriptor's next."""
+    with (tmp_path / "file").open("wb") as file:
+        # epoll refuses regular files.
+        with pytest.raises(PermissionError):
+            getattr(loop, method)(file.fileno(), nothing)
+        loop.unregister(file.fileno())
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])

@@ -34,7 +34,10 @@ ACCEPT_PAUSE: Final = 0.25
 CALM: Final = 5.0
 """Accepting without such a pause after which all is well again, in seconds."""
 
-EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+EXHAUSTED: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC}
+)
+"""What the system says when it's out of descriptors, memory, or watches of epoll."""
 
 Arrived = Callable[[Transport, Protocol, Request], None]
 """What to do with a complete request."""
@@ -96,47 +99,67 @@ class Intake:
         self._loop.register_read(listener.fileno(), lambda: self._accept(listener))
 
     def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPT_BATCH):
-            try:
-                sock, address = listener.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                if error.errno in EXHAUSTED:
-                    self._pause(error)
+        try:
+            for _ in range(ACCEPT_BATCH):
+                try:
+                    sock, address = listener.accept()
+                except (BlockingIOError, InterruptedError):
                     return
-                continue  # The peer was gone before it was accepted.
-            try:
-                newcomer = _Newcomer(self, sock, normalize(address))
-            except Exception as error:
-                # No descriptor left for what goes with it, or a dead peer.
-                sock.close()
-                if self._drop(error):
-                    continue
-                return
-            self._newcomers.add(newcomer)
+                except OSError as error:
+                    if is_exhaustion(error):
+                        raise
+                    continue  # The peer was gone before it was accepted.
+                if not self._admit(sock, normalize(address)):
+                    return
+        except Exception as error:
+            # Whatever it is: the loop forgets whose callback raises, and a server
+            # must not go deaf.
+            self._pause(error)
+
+    def _admit(self, sock: socket.socket, address: Any) -> bool:
+        """Take care of a connection; return whether to go on accepting."""
+        newcomer = None
+        try:
+            newcomer = _Newcomer(self, sock, address)
             newcomer.start()
+        except Exception as error:
+            # No descriptor or memory for what goes with it, or a dead peer.
+            if newcomer is None:
+                sock.close()
+            else:
+                newcomer.drop()
+            return self._drop(error)
+        self._newcomers.add(newcomer)
+        return True
 
     def _drop(self, error: Exception) -> bool:
         """Note that a connection was dropped; return whether to go on accepting."""
-        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+        if is_exhaustion(error):
             self._pause(error)
             return False
         self._logger.warning("connection dropped: %s", error)
         return True
 
-    def _pause(self, error: OSError) -> None:
+    def _pause(self, error: Exception) -> None:
         """Stop accepting for a moment; the kernel keeps who waits."""
         if not self._pauses:
-            self._logger.error("can't accept connections for now: %s", error.strerror)
+            self._logger.error(
+                "can't accept connections for now: %s",
+                getattr(error, "strerror", None) or type(error).__name__,
+                exc_info=None if is_exhaustion(error) else error,
+            )
         self._pauses += 1
         for listener in self._listeners:
             self._loop.unregister(listener.fileno())
         self._wait(ACCEPT_PAUSE, self._resume)
 
     def _resume(self) -> None:
-        for listener in self._listeners:
-            self._watch(listener)
+        try:
+            for listener in self._listeners:
+                self._watch(listener)
+        except Exception as error:
+            self._pause(error)
+            return
         # Under a flood, what one connection frees lets in the next one, and no more.
         self._wait(CALM, self._recover)
 
@@ -307,6 +330,13 @@ class _Newcomer:
         """Close the connection without a word."""
         self._leave()
         self._socket.close()
+
+
+def is_exhaustion(error: Exception) -> bool:
+    """Whether ``error`` says that there are no descriptors or no memory right now."""
+    if isinstance(error, OSError):
+        return error.errno in EXHAUSTED
+    return isinstance(error, MemoryError)
 
 
 def normalize(address: Any) -> Any:

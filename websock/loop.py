@@ -103,8 +103,8 @@ class Loop:
         if self._edges is None:
             self._set(fd, READ, callback)
         else:
-            self._edge_callbacks[fd] = callback
             self._edges.register(fd, select.EPOLLIN | select.EPOLLET)
+            self._edge_callbacks[fd] = callback
 
     def unregister_read(self, fd: int) -> None:
         """Undo :meth:`register_read`, if it was done."""
@@ -130,8 +130,9 @@ class Loop:
             return
         events = sum(waiters)
         if not before:
-            self._waiters[fd] = waiters
+            # In this order: it may fail, and is then as if it hadn't been tried.
             self._selector.register(fd, events, waiters)
+            self._waiters[fd] = waiters
         elif not events:
             del self._waiters[fd]
             self._selector.unregister(fd)
