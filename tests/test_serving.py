@@ -27,7 +27,8 @@ from websock import (
 from websock import serving as module
 from websock.exceptions import InvalidRequest
 from websock.pool import Pool
-from websock.serving import ClientThread
+from websock.server import ALIVE_TIMEOUT
+from websock.serving import ClientThread, Serving
 
 
 @pytest.fixture
@@ -510,6 +511,69 @@ def test_shutdown_without_a_timeout_waits_for_the_closing_handshakes(
         recorder.opened.get(timeout=DEADLINE)
         server.shutdown(None)
         assert peer.closes(1001)
+
+
+def test_last_words_of_a_busy_client_come_before_the_deadline(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Close frame is out before the cut, which waits for the test to read it."""
+    gate, busy, read = threading.Event(), threading.Event(), threading.Event()
+    seen: list[bool] = []
+    cut_all = Serving._cut_all
+
+    def cut(serving: Serving) -> None:
+        seen.append(read.wait(DEADLINE))
+        cut_all(serving)
+
+    def hang(client: Client, data: object) -> None:
+        busy.set()
+        gate.wait(DEADLINE)
+
+    monkeypatch.setattr(Serving, "_cut_all", cut)
+    server = make_server(recorder, on_data_receive=hang)
+    with running(server), Peer(server.address).open() as peer:
+        peer.send("x")
+        assert busy.wait(DEADLINE)
+        stopper = threading.Thread(target=server.shutdown, args=(0.1,))
+        stopper.start()
+        assert peer.read_close() == (1001, "")
+        read.set()
+        assert peer.read_to_end() == b""
+        stopper.join(DEADLINE)
+        assert not stopper.is_alive()
+        gate.set()
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("how", ["shutdown", "alive"])
+def test_stop_waits_no_longer_than_it_was_told_for_a_busy_client(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """However long last words may take otherwise."""
+    monkeypatch.setattr(module, "LAST_WORDS", 3600)
+    gate, busy = threading.Event(), threading.Event()
+
+    def hang(client: Client, data: object) -> None:
+        busy.set()
+        gate.wait()
+
+    server = make_server(recorder, on_data_receive=hang)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    assert server.wait_ready(DEADLINE)
+    with Peer(server.address).open() as peer:
+        peer.send("x")
+        assert busy.wait(DEADLINE)
+        if how == "shutdown":
+            server.shutdown(0)
+        else:
+            server.alive = False
+        thread.join(DEADLINE)
+        ended = not thread.is_alive()
+        gate.set()
+        thread.join(DEADLINE)
+    assert ended
+    assert ALIVE_TIMEOUT + 2 * module.TOLERANCE <= 1
 
 
 def test_internal_error_of_the_main_thread_is_one_connection_s_bad_luck(

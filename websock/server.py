@@ -29,7 +29,7 @@ from .handshake import Response
 from .listeners import open_listeners, unbound_socket
 from .messages import Data, Message
 from .request import Request
-from .serving import LAST_WORDS, SHUTDOWN_TIMEOUT, Serving, StopRequest
+from .serving import SHUTDOWN_TIMEOUT, TOLERANCE, Serving, StopRequest
 from .session import Session
 from .settings import Options, Settings
 from .signals import stop_signals
@@ -288,11 +288,14 @@ class Server:
         serve, and so may those that have served before, and the calling one.
 
         May be called from any thread, more than once. It returns when serving is
-        over, at the latest shortly after ``timeout``; in callbacks of clients and
-        in the serving thread, which can't wait for themselves, at once.
+        over, at the latest half a second after ``timeout``, whatever callbacks do; in
+        callbacks of clients and in the serving thread, which can't wait for
+        themselves, at once.
 
         Args:
             timeout: Time for an orderly end, in seconds; then connections are cut.
+                A client whose callback is busy gets its Close frame a second
+                before that, or after half of the time if there is less.
                 :obj:`None` waits as long as ``close_timeout`` lets it.
             code: Close code for the clients (7.4).
             reason: Close reason for the clients, at most 123 bytes in UTF-8.
@@ -318,7 +321,7 @@ class Server:
         if not serving.is_own_thread():
             wait = None
             if deadline is not None:
-                wait = max(0.0, deadline - monotonic()) + 2 * LAST_WORDS
+                wait = max(0.0, deadline - monotonic()) + 2 * TOLERANCE
             self._over.wait(wait)
 
     def close_server(

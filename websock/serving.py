@@ -52,6 +52,10 @@ SHUTDOWN_TIMEOUT: Final = 5.0
 LAST_WORDS: Final = 1.0
 """Time from a Close frame sent in place of a slow callback to the cut, in seconds."""
 
+TOLERANCE: Final = 0.25
+"""Time after the deadline of a stop in which the threads that were cut off end, in
+seconds; a machine that is busy with other things may need a part of it."""
+
 LEAST_PROGRESS: Final = 65536
 """What a peer must take of a page within ``close_timeout``, in bytes."""
 
@@ -232,24 +236,21 @@ class Serving:
         self._stop_listening()
         for connection in list(self._connections):
             connection.close(request.code, request.reason)
-        cut = False
-        while self._connections:
-            deadline = self._stop_request.deadline
-            if deadline is not None:
-                if not cut and monotonic() >= deadline:
-                    self._cut_all()
-                    cut = True
-                    continue
-                # What is still there after the cut is a callback that doesn't
-                # return; its thread is a daemon, and finds its connection closed.
-                deadline += LAST_WORDS if cut else 0.0
-                if monotonic() >= deadline:
-                    break
-                timer = self._loop.call_at(deadline, _nothing)
-                self._loop.run_once()
-                timer.cancel()
-            else:
-                self._loop.run_once()
+        began = monotonic()
+        self._run_until(
+            lambda deadline: deadline - min(LAST_WORDS, (deadline - began) / 2)
+        )
+        for connection in list(self._connections):
+            # In place of callbacks that haven't returned; others spoke for themselves.
+            if connection.protocol.can_send():
+                connection.enforce_end()
+        self._run_until(lambda deadline: deadline)
+        self._cut_all()
+        # Whoever waited for a peer finds the connection cut now, and ends. What is
+        # still there afterwards is a callback that doesn't return: its thread is a
+        # daemon. Pages and calls of on_error that wait have the same time.
+        grace = max(monotonic(), self._stop_request.deadline or 0.0) + TOLERANCE
+        self._run_until(lambda _: grace)
         if self._connections:
             self.logger.warning(
                 "%d connections whose callbacks haven't returned",
@@ -257,10 +258,6 @@ class Serving:
             )
         for client in self._connections.values():
             self._clients.discard(client)
-        # Pages and calls of on_error that wait have the rest of the time.
-        grace = monotonic() + LAST_WORDS / 2
-        if self._stop_request.deadline is not None:
-            grace = max(grace, self._stop_request.deadline)
         self._pool.close(grace)
         self._errors.close(grace)
         if not self._connections:
@@ -273,6 +270,23 @@ class Serving:
             self._release(connection)
         self._loop.close()
         self.logger.info("stopped")
+
+    def _run_until(self, moment: Callable[[float], float]) -> None:
+        """Turn the loop while there are connections, until ``moment(deadline)``.
+
+        The deadline may change meanwhile; without one, that is until they are gone.
+        """
+        while self._connections:
+            assert self._stop_request is not None
+            deadline = self._stop_request.deadline
+            if deadline is None:
+                self._loop.run_once()
+                continue
+            if monotonic() >= moment(deadline):
+                break
+            timer = self._loop.call_at(moment(deadline), _nothing)
+            self._loop.run_once()
+            timer.cancel()
 
     def _cut_all(self) -> None:
         for connection in list(self._connections):
