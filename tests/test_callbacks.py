@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from websock import callbacks as module
-from websock.callbacks import EVENTS, FLOOD_COUNT, FLOOD_SECONDS, Callbacks, adapt
+from websock.callbacks import EVENTS, FLOOD_COUNT, FLOOD_SECONDS, Callbacks, Outcome, adapt
 from websock.exceptions import ConnectionClosed, SendTimeout
 
 
@@ -155,7 +155,9 @@ def test_functions_run_in_order(callbacks: Callbacks) -> None:
     callbacks.add("on_connection_close", lambda *args: got.append(args))
     callbacks.assign("on_connection_close", lambda client, code: got.append(code))
 
-    assert callbacks.run("on_connection_close", None, "c", 1000, "bye")
+    outcome = callbacks.run("on_connection_close", None, "c", 1000, "bye")
+
+    assert outcome is Outcome.RETURNED
 
     assert got == [1000, "c", ("c", 1000, "bye")]
 
@@ -222,11 +224,11 @@ def test_function_may_change_the_table_while_it_runs(callbacks: Callbacks) -> No
 def test_table_changes_while_others_call(callbacks: Callbacks) -> None:
     """No call sees half a change."""
     stop = threading.Event()
-    healthy: list[bool] = []
+    outcomes: list[Outcome] = []
 
     def call() -> None:
         while not stop.is_set():
-            healthy.append(callbacks.run("on_connection_open", None, "c"))
+            outcomes.append(callbacks.run("on_connection_open", None, "c"))
 
     caller = threading.Thread(target=call)
     caller.start()
@@ -240,7 +242,7 @@ def test_table_changes_while_others_call(callbacks: Callbacks) -> None:
     stop.set()
     caller.join(10)
 
-    assert all(healthy)
+    assert set(outcomes) == {Outcome.RETURNED}
 
 
 # Exceptions.
@@ -281,8 +283,9 @@ def test_exception_of_a_function_stops_no_other(
     callbacks.add("on_data_receive", lambda *args: got.append(args))
     callbacks.assign("on_error", got.append)
 
-    assert not callbacks.run("on_data_receive", "the client", "c", "data")
+    outcome = callbacks.run("on_data_receive", "the client", "c", "data")
 
+    assert outcome is Outcome.FAILED
     assert got == [raised, ("c", "data")]
     assert raised.client == "the client"  # type: ignore[attr-defined]
     (record,) = caplog.records
@@ -305,12 +308,27 @@ def test_peer_that_is_lost_speaks_not_against_the_callback(
     callbacks.assign("on_error", got.append)
 
     with caplog.at_level(logging.INFO):
-        assert callbacks.run("on_connection_open", "the client", "c")
+        outcome = callbacks.run("on_connection_open", "the client", "c")
 
+    assert outcome is Outcome.LOST_PEER
     assert got == [error]
     (record,) = caplog.records
     assert record.levelno == logging.INFO
     assert record.exc_info is None
+
+
+def test_worst_of_several_functions_counts(callbacks: Callbacks) -> None:
+    """A lost peer hides no mistake, whichever comes first."""
+    errors: list[Exception] = [SendTimeout("slow"), ValueError(), SendTimeout("slow")]
+
+    def fail(client: object) -> None:
+        raise errors.pop()
+
+    for _ in range(3):
+        callbacks.add("on_connection_open", fail)
+
+    assert callbacks.run("on_connection_open", None, "c") is Outcome.FAILED
+    assert errors == []
 
 
 def test_exception_of_on_error_ends_there(

@@ -8,6 +8,7 @@ Layer: shells. May import: exceptions.
 from __future__ import annotations
 
 import contextlib
+import enum
 import inspect
 import logging
 import threading
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 from .exceptions import ConnectionClosed, SendTimeout
 
-__all__ = ["EVENTS", "Callbacks", "adapt"]
+__all__ = ["EVENTS", "Callbacks", "Outcome", "adapt"]
 
 EVENTS: Final = {
     "on_data_receive": 2,
@@ -37,6 +38,16 @@ FLOOD_COUNT: Final = 20
 """Tracebacks that are logged within :data:`FLOOD_SECONDS`; more are counted only."""
 
 FLOOD_SECONDS: Final = 60.0
+
+
+class Outcome(enum.IntEnum):
+    """What became of a call of the user's code; of several, the greatest counts."""
+
+    RETURNED = 0
+    LOST_PEER = 1
+    """It raised because a peer was lost to which it sent: whichever client's."""
+    FAILED = 2
+    """It raised something else."""
 
 
 def adapt(function: Callable[..., Any], most: int) -> Callable[..., Any]:
@@ -155,7 +166,7 @@ class Callbacks:
         """Everything that ``event`` calls, in order."""
         return self._functions[event]
 
-    def run(self, event: str, client: object, *args: object) -> bool:
+    def run(self, event: str, client: object, *args: object) -> Outcome:
         """Call the functions of ``event``.
 
         Args:
@@ -164,11 +175,11 @@ class Callbacks:
             args: What the functions get.
 
         Returns:
-            Whether all of them returned. If one raised, the others ran all the
-            same, and :meth:`report` was told.
+            What became of it. If one raised, the others ran all the same, and
+            :meth:`report` was told.
 
         """
-        healthy = True
+        outcome = Outcome.RETURNED
         for function in self._functions[event]:
             try:
                 function(*args)
@@ -177,10 +188,10 @@ class Callbacks:
                 # callback ends neither its thread nor the server.
                 if isinstance(error, KeyboardInterrupt) and is_main_thread():
                     raise
-                healthy = self.report(error, client, event) and healthy
-        return healthy
+                outcome = max(outcome, self.report(error, client, event))
+        return outcome
 
-    def report(self, error: BaseException, client: object, what: str) -> bool:
+    def report(self, error: BaseException, client: object, what: str) -> Outcome:
         """Log an exception of the user's code, and tell ``on_error``.
 
         Args:
@@ -189,18 +200,19 @@ class Callbacks:
             what: Which callback or hook raised.
 
         Returns:
-            Whether it is the fault of a peer, which was lost while the callback
-            sent to it: nothing that speaks against the callback.
+            :attr:`Outcome.LOST_PEER` if it's the fault of a peer, which was lost
+            while the callback sent to it: nothing that speaks against the callback.
 
         """
-        lost_peer = isinstance(error, ConnectionClosed | SendTimeout)
-        if lost_peer:
+        outcome = Outcome.FAILED
+        if isinstance(error, ConnectionClosed | SendTimeout):
+            outcome = Outcome.LOST_PEER
             # Not its sentence, which may have the peer's words in it.
             self._logger.info("%s: %s: %s", client, what, type(error).__name__)
         else:
             self._log_traceback(error, client, what)
         self.notify(error, client)
-        return lost_peer
+        return outcome
 
     def notify(self, error: BaseException, client: object) -> None:
         """Tell ``on_error``, whose own exceptions are logged and end there."""

@@ -1,12 +1,14 @@
 """Session: the thread of one client, from the opening handshake to the goodbye.
 
-Layer: shells. May import: the core, opening.
+Layer: shells. May import: the core, callbacks, opening.
 """
 
 from __future__ import annotations
 
+from .callbacks import Outcome
 from .closing import Close, CloseCode
 from .exceptions import RemoteProtocolError
+from .lifecycle import State
 from .opening import Host, Opening
 
 __all__ = ["Session"]
@@ -54,12 +56,23 @@ class Session:
         client = self._client
         return self._guard(callbacks.run("on_data_receive", client, client, message))
 
-    def _guard(self, healthy: bool) -> bool:
-        """Go on, or close the connection because a callback raised."""
-        if healthy or self._host.settings.callback_errors == "continue":
-            return True
-        self._connection.close(CloseCode.INTERNAL_ERROR)
-        return False
+    def _guard(self, outcome: Outcome) -> bool:
+        """Go on, or end because of what a callback raised."""
+        if outcome is Outcome.LOST_PEER:
+            if self._connection.state is not State.CLOSED:
+                # Somebody else's, or the end is near anyway.
+                return True
+            # It would raise for each message that has still arrived. Among those
+            # may be the Close frame that tells why the peer left.
+            self._receiver.run(lambda message: True)
+            return False
+        if (
+            outcome is Outcome.FAILED
+            and self._host.settings.callback_errors != "continue"
+        ):
+            self._connection.close(CloseCode.INTERNAL_ERROR)
+            return False
+        return True
 
     def _end(self) -> None:
         host = self._host
