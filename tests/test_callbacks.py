@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from websock import callbacks as module
-from websock.callbacks import EVENTS, FLOOD_COUNT, FLOOD_SECONDS, Callbacks, Outcome, adapt
+from websock.callbacks import (
+    EVENTS,
+    FLOOD_COUNT,
+    FLOOD_SECONDS,
+    Callbacks,
+    Outcome,
+    adapt,
+)
 from websock.exceptions import ConnectionClosed, SendTimeout
 
 
