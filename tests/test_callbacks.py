@@ -6,6 +6,7 @@ import builtins
 import functools
 import logging
 import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from websock.callbacks import (
     Outcome,
     adapt,
 )
-from websock.exceptions import ConnectionClosed, SendTimeout
+from websock.exceptions import ClientGone, ConnectionClosed, SendTimeout
 
 
 @pytest.fixture
@@ -211,6 +212,50 @@ def test_mistakes_are_errors_that_name_the_event(callbacks: Callbacks) -> None:
     assert all(callbacks.functions(event) == () for event in EVENTS)
 
 
+class Awaited:
+    """Something callable, whose calls do nothing by themselves."""
+
+    async def __call__(self, *args: object) -> None:
+        """Do nothing, unless somebody awaits it."""
+
+    async def method(self, *args: object) -> None:
+        """Do nothing, unless somebody awaits it."""
+
+    async def iterate(self, *args: object) -> AsyncIterator[None]:
+        """Do nothing, unless somebody iterates."""
+        yield
+
+    def generate(self, *args: object) -> Iterator[None]:
+        """Do nothing, unless somebody iterates."""
+        yield
+
+
+@pytest.mark.parametrize(
+    ("function", "remedy"),
+    [
+        (Awaited(), "use def"),
+        (Awaited().method, "use def"),
+        (functools.partial(Awaited().method, 1), "use def"),
+        (Awaited().iterate, "use def"),
+        (Awaited().generate, "without yield"),
+    ],
+)
+def test_function_whose_call_does_nothing_is_refused(
+    callbacks: Callbacks, function: Callable[..., Any], remedy: str
+) -> None:
+    """An ``async`` callback would never run, and nobody would tell why."""
+    for put in (callbacks.assign, callbacks.add):
+        with pytest.raises(TypeError, match=f"^on_error must be a plain .*{remedy}"):
+            put("on_error", function)
+    assert callbacks.functions("on_error") == ()
+
+
+def test_class_may_be_a_callback(callbacks: Callbacks) -> None:
+    """Calling it makes an object, whatever calling that one does."""
+    callbacks.assign("on_error", Awaited)
+    assert callbacks.functions("on_error")
+
+
 def test_function_may_change_the_table_while_it_runs(callbacks: Callbacks) -> None:
     """Whoever runs goes on with what there was; the next time it's different."""
     got: list[str] = []
@@ -301,7 +346,14 @@ def test_exception_of_a_function_stops_no_other(
     assert record.exc_info[1] is raised
 
 
-@pytest.mark.parametrize("error", [ConnectionClosed(None, None), SendTimeout("slow")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionClosed(None, None),
+        ClientGone(("192.0.2.1", 1)),
+        SendTimeout("slow"),
+    ],
+)
 def test_peer_that_is_lost_speaks_not_against_the_callback(
     callbacks: Callbacks, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:

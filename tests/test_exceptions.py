@@ -10,6 +10,7 @@ import pytest
 from websock import exceptions
 from websock.closing import Close, CloseCode
 from websock.exceptions import (
+    ClientGone,
     ConnectionClosed,
     HandshakeError,
     InvalidPayload,
@@ -130,6 +131,17 @@ def test_closed_tells_who_closed(
     assert isinstance(error, OSError)
     assert (error.rcvd, error.sent) == (rcvd, sent)
     assert str(error) == sentence
+
+
+def test_client_that_is_gone_is_a_key_that_is_missing() -> None:
+    """Programs that hold addresses catch it as one, others as a lost connection."""
+    error = ClientGone(("192.0.2.1", 1))
+
+    assert isinstance(error, KeyError)
+    assert isinstance(error, ConnectionClosed)
+    assert (error.rcvd, error.sent) == (None, None)
+    assert error.address == ("192.0.2.1", 1)
+    assert str(error) == "nobody is connected from ('192.0.2.1', 1)"
 
 
 def test_send_timeout_is_a_timeout() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.wire import DEADLINE, Peer, Recorder, running
 from websock import (
+    ClientGone,
     ConnectionClosed,
     LocalProtocolError,
     PerMessageDeflate,
@@ -42,6 +43,10 @@ def test_arguments_of_the_constructor() -> None:
     assert default.address is None
 
 
+async def later(*args: object) -> None:
+    """Do nothing, unless somebody awaits it."""
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "sentence"),
     [
@@ -54,6 +59,8 @@ def test_arguments_of_the_constructor() -> None:
         ({"pingInterval": 1}, TypeError, "unknown option pingInterval"),
         ({"a": 1, "b": 1}, TypeError, "unknown option a, b"),
         ({"on_data_receive": 1}, TypeError, "on_data_receive must be callable"),
+        ({"ip": "::1", "host": "::1"}, TypeError, "ip and host are two names of one"),
+        ({"on_error": later}, TypeError, "on_error must be a plain function, not an"),
         ({"max_size": 0}, ValueError, "max_size must be positive"),
     ],
 )
@@ -127,6 +134,18 @@ def test_compression_is_agreed_on_if_both_want_it(
         assert ("permessage-deflate" in peer.read_head()) == agreed
 
 
+def test_callback_set_too_early_is_an_error_that_says_so() -> None:
+    """Before the base class has been initialized there is nobody to set it on."""
+
+    class Early(WebSocketServer):
+        def __init__(self) -> None:
+            self.on_error = print
+            super().__init__()
+
+    with pytest.raises(RuntimeError, match=r"^call super\(\).__init__\(\) before"):
+        Early()
+
+
 def test_base_server_has_no_pages() -> None:
     """Files and health are one storey up."""
     server = Server("127.0.0.1", 0)
@@ -186,7 +205,7 @@ def test_stopping_what_does_not_run_does_no_harm() -> None:
 
 
 def test_clients_are_found_by_address(recorder: Recorder) -> None:
-    """Unknown ones are a KeyError; those that have left raise as they do."""
+    """Unknown ones are gone; those that have left raise as they do."""
     server = WebSocketServer("127.0.0.1", 0, **recorder.callbacks())
     with running(server), Peer(server.address).open() as peer:
         client = recorder.opened.get(timeout=DEADLINE)
@@ -203,8 +222,10 @@ def test_clients_are_found_by_address(recorder: Recorder) -> None:
             lambda: server.recv(("192.0.2.1", 1)),
             lambda: server.close_client(("192.0.2.1", 1)),
         ):
-            with pytest.raises(KeyError):
+            with pytest.raises(ClientGone):
                 operation()
+        with pytest.raises(TypeError, match="must be a Client or its address, not str"):
+            server.send("192.0.2.1", "x")
         with pytest.raises(LocalProtocolError):
             server.close_client(client, 1006)
         server.close_client(client.address, 4000, b"bytes")

@@ -527,7 +527,7 @@ def test_last_words_of_a_busy_client_come_before_the_deadline(
 
     def hang(client: Client, data: object) -> None:
         busy.set()
-        gate.wait(DEADLINE)
+        gate.wait(3 * DEADLINE)
 
     monkeypatch.setattr(Serving, "_cut_all", cut)
     server = make_server(recorder, on_data_receive=hang)

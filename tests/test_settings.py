@@ -98,6 +98,10 @@ def test_some_counts_need_a_limit(name: str) -> None:
         Settings(**{name: None})  # type: ignore[arg-type]
 
 
+async def later(*args: object) -> None:
+    """Do nothing, unless somebody awaits it."""
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
@@ -115,8 +119,10 @@ def test_some_counts_need_a_limit(name: str) -> None:
         ("health_path", b"/", "must be a str or None, not bytes"),
         ("subprotocols", "chat", "must be a sequence of strings, not str"),
         ("subprotocols", {"chat"}, "must be a sequence of strings, not set"),
-        ("origins", "https://a.example", ""),
-        ("hosts", "a.example", ""),
+        ("origins", "https://a.example", r"pass \['https://a.example'\]"),
+        ("hosts", "a.example", r"pass \['a.example'\]"),
+        ("process_request", later, "must be a plain function, not an async one"),
+        ("select_subprotocol", later, "must be a plain function, not an async one"),
     ],
 )
 def test_wrong_type_is_an_error_that_names_the_option(

@@ -15,6 +15,7 @@ from . import WebSocketServer as _module
 from .clients import Client, Clients
 from .closing import Close, CloseCode
 from .exceptions import (
+    ClientGone,
     ConnectionClosed,
     HandshakeError,
     InvalidPayload,
@@ -47,6 +48,7 @@ __all__ = [
     "SAME_HOST",
     "BinaryMessage",
     "Client",
+    "ClientGone",
     "Clients",
     "Close",
     "CloseCode",

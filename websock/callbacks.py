@@ -2,7 +2,7 @@
 
 No lock of the package is held while one of them runs.
 
-Layer: shells. May import: exceptions.
+Layer: shells. May import: exceptions, settings.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any, Final
 
 from .exceptions import ConnectionClosed, SendTimeout
+from .settings import check_function
 
 __all__ = ["EVENTS", "Callbacks", "Outcome", "adapt"]
 
@@ -113,11 +114,11 @@ class Callbacks:
         """Set or replace the function of ``event``; :obj:`None` removes it.
 
         Raises:
-            TypeError: If ``function`` isn't callable.
+            TypeError: If ``function`` isn't callable, or is an ``async`` one.
 
         """
-        if function is not None and not callable(function):
-            raise TypeError(f"{event} must be callable, not {type(function).__name__}")
+        if function is not None:
+            check_function(event, function)
         with self._lock:
             self._assigned[event] = function
             self._refresh(event)
@@ -127,12 +128,11 @@ class Callbacks:
 
         Raises:
             ValueError: If there is no such event.
-            TypeError: If ``function`` isn't callable.
+            TypeError: If ``function`` isn't callable, or is an ``async`` one.
 
         """
         _check_event(event)
-        if not callable(function):
-            raise TypeError(f"{event} must be callable, not {type(function).__name__}")
+        check_function(event, function)
         with self._lock:
             self._added[event].append(function)
             self._refresh(event)

@@ -15,6 +15,7 @@ from typing import ClassVar
 from .closing import Close, CloseCode
 
 __all__ = [
+    "ClientGone",
     "ConnectionClosed",
     "ContentTooLarge",
     "ForbiddenMethod",
@@ -229,6 +230,23 @@ class ConnectionClosed(WebSocketError, ConnectionError):
         """Close frame that came from the peer."""
         self.sent = sent
         """Close frame that was sent to the peer."""
+
+
+class ClientGone(ConnectionClosed, KeyError):
+    """An address at which nobody is connected, because its client has left.
+
+    It is a :exc:`KeyError`, too, like that of every mapping of addresses.
+
+    Args:
+        address: The address.
+
+    """
+
+    def __init__(self, address: object) -> None:
+        super().__init__(None, None)
+        self.args = (f"nobody is connected from {address!r}",)
+        self.address = address
+        """The address."""
 
 
 class SendTimeout(WebSocketError, TimeoutError):

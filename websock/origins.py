@@ -321,7 +321,10 @@ def _elements(option: str, value: object) -> tuple[object, ...]:
     if not isinstance(value, Collection) or isinstance(
         value, (str, bytes, bytearray, Mapping)
     ):
-        raise TypeError(f"{option}: {value!r} isn't a list or another collection")
+        remedy = f"; pass [{value!r}]" if isinstance(value, str) else ""
+        raise TypeError(
+            f"{option}: {value!r} isn't a list or another collection{remedy}"
+        )
     if not value:
         raise ValueError(f"{option}: an empty list would let nobody in")
     return tuple(value)

@@ -21,7 +21,7 @@ from .callbacks import EVENTS, Callbacks
 from .clients import Client, Clients, ClientTable
 from .closing import CloseCode
 from .early_stop import EarlyStop
-from .exceptions import LocalProtocolError
+from .exceptions import ClientGone, LocalProtocolError
 from .extensions.base import ServerExtensionFactory
 from .extensions.permessage_deflate import PerMessageDeflate
 from .frames import Frame, check_close
@@ -73,6 +73,8 @@ class Server:
         unknown = set(options) - {field.name for field in fields(Settings)}
         if unknown:
             raise TypeError(f"unknown option {', '.join(sorted(unknown))}")
+        if ip and host is not None:
+            raise TypeError("ip and host are two names of one argument: pass one")
         self.settings = Settings(**options)
         self.ip = _check_host_name(ip if host is None else host)
         self.port = _check_port(port)
@@ -117,6 +119,8 @@ class Server:
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a callback takes effect at once."""
         if name in EVENTS:
+            if "callbacks" not in self.__dict__:
+                raise RuntimeError(f"call super().__init__() before you set {name}")
             self.callbacks.assign(name, value)
         super().__setattr__(name, value)
 
@@ -403,7 +407,7 @@ class Server:
                 :obj:`None` goes by the type of ``data``.
 
         Raises:
-            KeyError: If nobody is at that address.
+            ClientGone: If nobody is at that address (any more).
             ConnectionClosed: If the connection is closing, closed or lost; it's an
                 :exc:`OSError`.
             SendTimeout: If there was no room within ``send_timeout``; the
@@ -471,7 +475,7 @@ class Server:
             hard_close: Whether to cut the connection without a Close frame.
 
         Raises:
-            KeyError: If nobody is at that address.
+            ClientGone: If nobody is at that address (any more).
             LocalProtocolError: If the code or the reason may not be sent.
 
         """
@@ -487,7 +491,14 @@ class Server:
     def _find(self, client: Client | Any) -> Client:
         if isinstance(client, Client):
             return client
-        return self.clients[client]
+        if not isinstance(client, tuple):
+            raise TypeError(
+                f"client must be a Client or its address, not {type(client).__name__}"
+            )
+        try:
+            return self.clients[client]
+        except KeyError:
+            raise ClientGone(client) from None
 
     def add_callback(self, event: str, function: Callable[..., object]) -> None:
         """Add a callback to those that ``event`` has; they run in this order.
@@ -498,6 +509,7 @@ class Server:
 
         Raises:
             ValueError: If there is no such event.
+            TypeError: If ``function`` isn't callable, or is an ``async`` one.
 
         """
         self.callbacks.add(event, function)

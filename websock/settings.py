@@ -8,6 +8,7 @@ Layer: shells. May import: exceptions, extensions, origins.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 import os
 import re
@@ -20,7 +21,7 @@ from typing import Any, Final, Literal, TypedDict
 from .extensions.permessage_deflate import PerMessageDeflate
 from .origins import SAME_HOST, Hosts, Origins, validate_hosts, validate_origins
 
-__all__ = ["Options", "Settings"]
+__all__ = ["Options", "Settings", "check_function"]
 
 
 def option(default: Any, doc: str, reason: str, unit: str = "") -> Any:
@@ -239,8 +240,8 @@ class Settings:
                 )
         for name in ("select_subprotocol", "process_request"):
             value = getattr(self, name)
-            if value is not None and not callable(value):
-                raise TypeError(f"{name} must be callable, not {_kind(value)}")
+            if value is not None:
+                check_function(name, value)
         _check_path("health_path", self.health_path)
         _check_instance("ssl", self.ssl, ssl.SSLContext)
         if self.ssl is not None and self.ssl.protocol == ssl.PROTOCOL_TLS_CLIENT:
@@ -296,6 +297,30 @@ LARGEST: Final = 2**31 - 1
 """Largest number of seconds, bytes or connections: nobody waits for 68 years."""
 
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+def check_function(name: str, value: object) -> None:
+    """Make sure that calling ``value`` does something.
+
+    Raises:
+        TypeError: If it isn't callable, or its result would have to be awaited or
+            iterated over for anything to happen.
+
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, not {_kind(value)}")
+    # Of an object, its method is what is called.
+    method = type(value).__call__
+    for function in (value, method):
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(
+            function
+        ):
+            raise TypeError(
+                f"{name} must be a plain function, not an async one: use def. It may"
+                " block, since each client has a thread of its own"
+            )
+        if inspect.isgeneratorfunction(function):
+            raise TypeError(f"{name} must be a plain function, without yield")
 
 
 def _kind(value: object) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import websock
-from websock import WebSocketServer
+from tests.tools import wait_until
+from websock import Client, ConnectionClosed, WebSocketServer
 
 from .wire import DEADLINE, Peer, Recorder, running
 
@@ -189,6 +190,31 @@ def test_close_client_takes_a_client_or_its_address(recorder: Recorder) -> None:
                 assert peer.read_frame().payload == b"\x03\xe9bye"
         with pytest.raises(KeyError):
             server.close_client(("127.0.0.1", 1))
+
+
+def test_address_of_somebody_who_left_harms_nobody(recorder: Recorder) -> None:
+    """Whoever sends to it is told so, and lives on: it's no mistake of his."""
+    server = make_server(recorder)
+    with running(server), Peer(server.address).open() as peer:
+        with Peer(server.address).open() as other:
+            gone = other.socket.getsockname()
+            other.send_close()
+            assert other.closes(1000)
+        assert recorder.closed.get(timeout=DEADLINE)
+        assert wait_until(lambda: gone not in server.clients)
+
+        def kick(client: Client, data: str) -> None:
+            client.send(data)
+            if data == "kick":
+                server.close_client(gone)
+            server.send(gone, data)
+
+        server.on_data_receive = kick
+        for data in ("kick", "tell", "again"):
+            peer.send(data)
+            assert peer.receive() == data
+        for _ in range(3):
+            assert isinstance(recorder.errors.get(timeout=DEADLINE), ConnectionClosed)
 
 
 def test_hard_close_sends_no_frame(recorder: Recorder) -> None:
