@@ -17,7 +17,6 @@ from websock.clients import ClientTable
 from websock.connection import shorten
 from websock.frames import Frame, Opcode
 from websock.inbox import INBOX_LIMIT
-from websock.opening import escape
 from websock.transport import show_address
 
 
@@ -318,8 +317,7 @@ def test_address_is_shown_as_people_write_it(address: Any, expected: str) -> Non
 
 
 def test_text_in_logs_is_one_short_line() -> None:
-    """Nobody forges another line, nor hides the end of this one."""
-    assert escape("a\r\nb\x1b[2Jc\u2028é") == "a\\r\\nb\\x1b[2Jc\\u2028é"
+    """Nobody hides the end of the line."""
     assert shorten("x" * 80) == "x" * 80
     assert shorten("x" * 81) == "x" * 60 + "... (81 characters)"
 

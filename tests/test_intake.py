@@ -75,14 +75,22 @@ class Door:
         self.peers: list[socket.socket] = []
 
     def arrive(
-        self, transport: Transport, protocol: Protocol, request: Request
+        self,
+        transport: Transport,
+        protocol: Protocol,
+        request: Request,
+        accepted_at: float,
     ) -> None:
         """Note a request."""
         self.transports.append(transport)
         self.arrived.append(request)
 
     def refuse(
-        self, transport: Transport, protocol: Protocol, error: HandshakeError
+        self,
+        transport: Transport,
+        protocol: Protocol,
+        error: HandshakeError,
+        accepted_at: float,
     ) -> None:
         """Note a fault."""
         self.transports.append(transport)

@@ -39,6 +39,7 @@ STOREYS: Final = {
         "protocol",
     ],
     "shells": [
+        "logs",
         "settings",
         "callbacks",
         "signals",

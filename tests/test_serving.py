@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import queue
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -625,6 +626,22 @@ def test_log_tells_where_the_server_listens(
         host, port = s.address
     lines = [r.getMessage() for r in caplog.records if r.name == "websock.server"]
     assert lines == [f"listening on {host}:{port}", "stopped"]
+
+
+def test_log_counts_the_time_from_the_connection_on(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a peer needs for its request is part of it."""
+    with (
+        caplog.at_level(logging.INFO, "websock.access"),
+        running(make_server(recorder, open_timeout=0.2)) as server,
+    ):
+        assert ask(server, b"GET / HT")[0] == 408
+        assert wait_until(lambda: bool(caplog.records))
+    (line,) = (r.getMessage() for r in caplog.records if r.name == "websock.access")
+    found = re.search(r" 408 ([\d.]+) s ", line)
+    assert found
+    assert float(found[1]) >= 0.2
 
 
 def test_client_gets_pings_and_the_end_while_it_is_served_once(

@@ -2,7 +2,7 @@
 
 No lock of the package is held while one of them runs.
 
-Layer: shells. May import: exceptions, settings.
+Layer: shells. May import: exceptions, logs, settings.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any, Final
 
 from .exceptions import ConnectionClosed, SendTimeout
+from .logs import log_exception
 from .settings import check_function
 
 __all__ = ["EVENTS", "Callbacks", "Outcome", "adapt"]
@@ -239,7 +240,7 @@ class Callbacks:
         if suppressed:
             self._logger.error("%d more exceptions weren't logged", suppressed)
         if count <= FLOOD_COUNT:
-            self._logger.error("%s: exception in %s", client, what, exc_info=error)
+            log_exception(self._logger, error, "%s: exception in %s", client, what)
         elif count == FLOOD_COUNT + 1:
             self._logger.error(
                 "more than %d exceptions in %g s: counted only",

@@ -3,7 +3,7 @@
 Everything here is non-blocking, and bounded by one absolute deadline for each
 newcomer: a silent or slow peer costs a socket, never a thread.
 
-Layer: shells. May import: the core, transport, loop, settings.
+Layer: shells. May import: the core, logs, transport, loop, settings.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any, Final
 
 from .exceptions import HandshakeError, InvalidRequest, RequestTimeout
+from .logs import log_exception
 from .loop import Loop, Timer
 from .protocol import Protocol, Side
 from .request import Request, RequestReader
@@ -39,11 +40,11 @@ EXHAUSTED: Final = frozenset(
 )
 """What the system says when it's out of descriptors, memory, or watches of epoll."""
 
-Arrived = Callable[[Transport, Protocol, Request], None]
-"""What to do with a complete request."""
+Arrived = Callable[[Transport, Protocol, Request, float], None]
+"""What to do with a complete request, and when its connection was accepted."""
 
-Refused = Callable[[Transport, Protocol, HandshakeError], None]
-"""What to do with one that can't be read."""
+Refused = Callable[[Transport, Protocol, HandshakeError, float], None]
+"""What to do with one that can't be read, and when its connection was accepted."""
 
 
 class Intake:
@@ -143,11 +144,12 @@ class Intake:
     def _pause(self, error: Exception) -> None:
         """Stop accepting for a moment; the kernel keeps who waits."""
         if not self._pauses:
-            self._logger.error(
-                "can't accept connections for now: %s",
-                getattr(error, "strerror", None) or type(error).__name__,
-                exc_info=None if is_exhaustion(error) else error,
-            )
+            line = "can't accept connections for now: %s"
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            if is_exhaustion(error):
+                self._logger.error(line, reason)
+            else:
+                log_exception(self._logger, error, line, reason)
         self._pauses += 1
         for listener in self._listeners:
             self._loop.unregister(listener.fileno())
@@ -178,6 +180,7 @@ class _Newcomer:
     """A connection whose request isn't complete."""
 
     __slots__ = (
+        "_accepted_at",
         "_address",
         "_intake",
         "_protocol",
@@ -192,6 +195,7 @@ class _Newcomer:
         self._intake = intake
         self._socket = sock
         self._address = address
+        self._accepted_at = monotonic()
         self._timer: Timer | None = None
         self._reader = RequestReader()
         self._protocol = Protocol(
@@ -217,7 +221,7 @@ class _Newcomer:
         """Read on when there is something, until the deadline."""
         intake = self._intake
         if intake._settings.open_timeout is not None:
-            deadline = monotonic() + intake._settings.open_timeout
+            deadline = self._accepted_at + intake._settings.open_timeout
             self._timer = intake._loop.call_at(deadline, self._expire)
         intake._loop.register_read(self._socket.fileno(), self._continue)
 
@@ -298,7 +302,9 @@ class _Newcomer:
                 request = self._protocol.receive_request(data)
                 if request is not None:
                     self._leave()
-                    self._intake._arrived(self._transport, self._protocol, request)
+                    self._intake._arrived(
+                        self._transport, self._protocol, request, self._accepted_at
+                    )
                     return
         except HandshakeError as error:
             self._refuse(error)
@@ -317,7 +323,7 @@ class _Newcomer:
     def _refuse(self, error: HandshakeError) -> None:
         assert self._transport is not None
         self._leave()
-        self._intake._refused(self._transport, self._protocol, error)
+        self._intake._refused(self._transport, self._protocol, error, self._accepted_at)
 
     def _leave(self) -> None:
         """This is no newcomer any more; the connection goes on."""

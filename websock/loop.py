@@ -3,7 +3,7 @@
 It knows nothing of WebSockets. Everything but :meth:`Loop.call_soon` belongs to
 the thread that runs the loop.
 
-Layer: shells. May import: nothing.
+Layer: shells. May import: logs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
+
+from .logs import log_exception
 
 __all__ = ["Loop", "Timer"]
 
@@ -227,8 +229,8 @@ class Loop:
         """Call back; return whether it went well."""
         try:
             callback()
-        except Exception:
+        except Exception as error:
             # One connection's bad luck must not end all the others.
-            self._logger.exception("internal error")
+            log_exception(self._logger, error, "internal error")
             return False
         return True

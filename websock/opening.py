@@ -3,8 +3,8 @@
 Who answers is the client's thread for a WebSocket, and the main thread or one of
 its pool for plain HTTP.
 
-Layer: shells. May import: the core, settings, callbacks, connection,
-receiving, clients.
+Layer: shells. May import: the core, logs, settings, callbacks,
+connection, receiving, clients.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .handshake import (
     refuse,
 )
 from .headers import Headers
+from .logs import escape
 from .receiving import Receiver
 from .request import Request
 from .settings import Settings
@@ -82,16 +83,21 @@ class Opening:
         host: The server.
         connection: Where the request came from.
         request: The request; :obj:`None` if it couldn't be read.
+        accepted_at: When the connection was accepted, on the monotonic clock.
 
     """
 
-    __slots__ = ("_host", "_started_at", "client", "connection", "receiver")
+    __slots__ = ("_accepted_at", "_host", "client", "connection", "receiver")
 
     def __init__(
-        self, host: Host, connection: Connection, request: Request | None
+        self,
+        host: Host,
+        connection: Connection,
+        request: Request | None,
+        accepted_at: float,
     ) -> None:
         self._host = host
-        self._started_at = monotonic()
+        self._accepted_at = accepted_at
         self.connection = connection
         """Where the request came from."""
         self.receiver = Receiver(connection)
@@ -235,11 +241,6 @@ class Opening:
             self.client,
             escape(what),
             status,
-            monotonic() - self._started_at,
+            monotonic() - self._accepted_at,
             escape(text),
         )
-
-
-def escape(text: str) -> str:
-    """Make one printable line of ``text``, so that nobody forges another one."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -3,7 +3,7 @@
 They are started when they are first needed, they are daemons, and their number
 and the queue before them are bounded, so that slow pages cost WebSockets nothing.
 
-Layer: shells. May import: nothing.
+Layer: shells. May import: logs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
+
+from .logs import log_exception
 
 __all__ = ["Pool"]
 
@@ -81,8 +83,8 @@ class Pool:
                 job = self._jobs.popleft()
             try:
                 job()
-            except Exception:
-                self._logger.exception("internal error")
+            except Exception as error:
+                log_exception(self._logger, error, "internal error")
 
     def is_own_thread(self) -> bool:
         """Whether the calling thread is one of these."""

@@ -33,6 +33,7 @@ from .handshake import Response, check_upgrade, wants_upgrade
 from .intake import Intake
 from .keepalive import Keepalive
 from .listeners import close_listeners, is_loopback_only
+from .logs import log_exception
 from .loop import Loop, Timer
 from .opening import Opening
 from .origins import LOOPBACK_HOSTS, check_host, check_origin
@@ -303,7 +304,11 @@ class Serving:
     # Who is let in.
 
     def _new_opening(
-        self, transport: Transport, protocol: Protocol, request: Request | None
+        self,
+        transport: Transport,
+        protocol: Protocol,
+        request: Request | None,
+        accepted_at: float,
     ) -> Opening:
         connection = Connection(
             transport,
@@ -313,14 +318,19 @@ class Serving:
             send_timeout=self.settings.send_timeout,
             logger=self.logger,
         )
-        opening = Opening(self, connection, request)
+        opening = Opening(self, connection, request, accepted_at)
         self._connections[connection] = opening.client
         return opening
 
     def _reject(
-        self, transport: Transport, protocol: Protocol, error: HandshakeError
+        self,
+        transport: Transport,
+        protocol: Protocol,
+        error: HandshakeError,
+        accepted_at: float,
     ) -> None:
-        self._refuse(self._new_opening(transport, protocol, None), error)
+        opening = self._new_opening(transport, protocol, None, accepted_at)
+        self._refuse(opening, error)
 
     def _refuse(self, opening: Opening, error: HandshakeError) -> None:
         """Answer with an error from the main thread; ``on_error`` runs elsewhere."""
@@ -331,9 +341,13 @@ class Serving:
             )
 
     def _arrive(
-        self, transport: Transport, protocol: Protocol, request: Request
+        self,
+        transport: Transport,
+        protocol: Protocol,
+        request: Request,
+        accepted_at: float,
     ) -> None:
-        opening = self._new_opening(transport, protocol, request)
+        opening = self._new_opening(transport, protocol, request, accepted_at)
         try:
             check_host(request, self._hosts)
             if not wants_upgrade(request):
@@ -388,9 +402,9 @@ class Serving:
     def _answer_slowly(self, opening: Opening) -> None:
         try:
             self._find_answer(opening)
-        except BaseException:
+        except BaseException as error:
             # Whatever a subclass raises: nobody is left hanging.
-            self.logger.exception("internal error")
+            log_exception(self.logger, error, "internal error")
             opening.connection.abort()
             self.retire(opening.connection)
 
@@ -404,8 +418,8 @@ class Serving:
                 raise UpgradeRequired("this server speaks WebSocket only here")
         except HandshakeError as error:
             opening.refuse(error)
-        except Exception:
-            self.logger.exception("internal error")
+        except Exception as error:
+            log_exception(self.logger, error, "internal error")
             opening.send_response(opening.client.respond(500, "internal error\n"))
         else:
             opening.send_response(response)
