@@ -185,12 +185,23 @@ class Callbacks:
             try:
                 function(*args)
             except BaseException as error:
-                # Ctrl-C is for the main thread, whoever it runs; SystemExit of a
-                # callback ends neither its thread nor the server.
-                if isinstance(error, KeyboardInterrupt) and is_main_thread():
-                    raise
-                outcome = max(outcome, self.report(error, client, event))
+                outcome = max(outcome, self.handle(error, client, event))
         return outcome
+
+    def handle(self, error: BaseException, client: object, event: str) -> Outcome:
+        """Do with an exception of a callback what :meth:`run` does.
+
+        Returns:
+            What :meth:`report` does.
+
+        Raises:
+            KeyboardInterrupt: In the main thread, whoever it runs, it goes on.
+
+        """
+        # SystemExit of a callback ends neither its thread nor the server.
+        if isinstance(error, KeyboardInterrupt) and is_main_thread():
+            raise error
+        return self.report(error, client, event)
 
     def report(self, error: BaseException, client: object, what: str) -> Outcome:
         """Log an exception of the user's code, and tell ``on_error``.

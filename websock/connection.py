@@ -8,7 +8,7 @@ Who may do what, and when:
   while holding the lock.
 * The keeper ends what takes too long, by cutting the transport.
 
-Layer: shells. May import: the core, transport, inbox, outbox.
+Layer: shells. May import: the core, transport, link, inbox, outbox.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from .handshake import Response
 from .headers import Headers
 from .inbox import Inbox
 from .lifecycle import State
+from .link import Corks, make_link
 from .messages import Data, Event, Pong
 from .outbox import Outbox
 from .protocol import Protocol as WebSocketProtocol
@@ -88,6 +89,9 @@ class Connection:
         send_timeout: How long :meth:`send` waits for room, in seconds;
             :obj:`None` means for ever.
         logger: Where frames go, at level DEBUG.
+        max_size: Longest message, in bytes; :obj:`None` means no limit.
+        corks: For the short cut of plain messages; :obj:`None` means that there is
+            none.
 
     """
 
@@ -96,6 +100,7 @@ class Connection:
         "_encoding",
         "_finish_when_flushed",
         "_keeper",
+        "_last_alive",
         "_lock",
         "_logger",
         "_outbox",
@@ -108,8 +113,8 @@ class Connection:
         "close_wanted",
         "id",
         "inbox",
-        "last_alive",
         "latency",
+        "link",
         "protocol",
         "transport",
     )
@@ -123,6 +128,8 @@ class Connection:
         write_limit: int,
         send_timeout: float | None,
         logger: logging.Logger,
+        max_size: int | None = None,
+        corks: Corks | None = None,
     ) -> None:
         self.id: int = next(_ids)
         """Number of the connection, unique in this process."""
@@ -140,7 +147,9 @@ class Connection:
         self._encoding = threading.Lock()
         # Guards the writing half of the protocol, and all fields down to _room. It
         # is never held while waiting for a peer, encoding, or in a callback.
-        self._lock = threading.Lock()
+        self.link = make_link(transport, corks, max_size)
+        """Short cut for plain messages; :obj:`None` if there is none."""
+        self._lock: Any = threading.Lock() if self.link is None else self.link
         self._outbox = Outbox()
         # Broadcasts that came while somebody encoded.
         self._deferred: list[SharedMessage] = []
@@ -155,8 +164,7 @@ class Connection:
         self._reader_ident: int | None = None
         # The keeper's own.
         self._peer_ended = False
-        self.last_alive = monotonic()
-        """When the peer last showed that it lives, on the monotonic clock."""
+        self._last_alive = monotonic()
         self.latency: float | None = None
         """Round trip of the last Ping that was answered, in seconds; :obj:`None`
         before the first."""
@@ -170,6 +178,13 @@ class Connection:
         """Address of the peer; ("unix", id) on a Unix socket, where it has none."""
         address = self.transport.getpeername()
         return address if isinstance(address, tuple) else ("unix", self.id)
+
+    @property
+    def last_alive(self) -> float:
+        """When the peer last showed that it lives, on the monotonic clock."""
+        if self.link is None:
+            return self._last_alive
+        return max(self._last_alive, self.link.heard_at)
 
     @property
     def state(self) -> State:
@@ -249,6 +264,10 @@ class Connection:
         """Whether the calling thread is the one that reads."""
         return threading.get_ident() == self._reader_ident
 
+    def note_alive(self) -> None:
+        """Note that the peer has just shown that it lives."""
+        self._last_alive = monotonic()
+
     def take_pong(self, pong: Pong) -> None:
         """Note the answer to a Ping; another Pong means nothing (5.5.3)."""
         now = monotonic()
@@ -256,7 +275,7 @@ class Connection:
             sent_at = self._pings.pop(pong.payload, None) if self._pings else None
         if sent_at is not None:
             self.latency = now - sent_at
-            self.last_alive = now
+            self._last_alive = now
 
     def answer(self, event: Event) -> None:
         """Send the answer to ``event`` that RFC 6455 demands, if any.
@@ -300,8 +319,15 @@ class Connection:
 
     def send(self, data: Data | Frame, fragment_size: int | None = None) -> None:
         """Send a message; see :meth:`websock.Client.send`."""
+        if self.link is not None and fragment_size is None:
+            sent = self.link.send(data)
+            if sent:
+                return
+            if sent is None:
+                self.write_due()
+                return
         # Looked up here, too: most loggers are silent, and a call takes its time.
-        if self._logger.isEnabledFor(logging.DEBUG):
+        if self.logs_frames():
             self.log_frame(">", data)
         with self._lock:
             if self._outbox.size >= self._write_limit:
@@ -347,10 +373,15 @@ class Connection:
             full = self._outbox.size >= self._write_limit
             if full and policy == "close":
                 self.close_wanted = Close(CloseCode.TRY_AGAIN_LATER, "too slow")
+                if self.link is not None:
+                    self.link.stop = True
             elif full:
                 return False
             else:
                 self._deferred.append(message)
+                if self.link is not None:
+                    # What is sent from now on comes behind it.
+                    self.link.plain = False
         if full:
             self._wake_to_end()
             return False
@@ -403,6 +434,8 @@ class Connection:
             ):
                 return
             self.close_wanted = close
+            if self.link is not None:
+                self.link.stop = True
         self._wake_to_end()
 
     def abort(self) -> None:
@@ -410,9 +443,13 @@ class Connection:
         with self._lock:
             self._lose()
 
+    def logs_frames(self) -> bool:
+        """Whether there is somewhere to log frames to."""
+        return self._logger.isEnabledFor(logging.DEBUG)
+
     def log_frame(self, direction: str, event: object) -> None:
         """Log what comes and goes, where there is somewhere to log to."""
-        if self._logger.isEnabledFor(logging.DEBUG):
+        if self.logs_frames():
             self._logger.debug("%s %s %s", self, direction, shorten(repr(event)))
 
     def closed(self) -> ConnectionClosed:
@@ -442,13 +479,19 @@ class Connection:
         self._outbox.clear()
         self.inbox.close()
         self.transport.abort()
+        if self.link is not None:
+            self.link.take()
+            self.link.plain = False
         if self._room is not None:
             self._room.notify_all()
 
     def _write_due(self, *, droppable: bool = False) -> None:
         """Write what the protocol has to send; what doesn't fit, to the outbox."""
         assert self._lock.locked()
-        for data in self.protocol.data_to_send():
+        due = self.protocol.data_to_send()
+        if self.link is not None and (corked := self.link.take()) is not None:
+            due.insert(0, corked)
+        for data in due:
             rest: bytes | memoryview = data
             if not self._outbox.size:
                 try:
@@ -463,6 +506,18 @@ class Connection:
                 droppable = False
                 self._keeper.flush_later(self)
             self._outbox.add(rest, droppable=droppable)
+        self._allow_short_cut()
+
+    def _allow_short_cut(self) -> None:
+        """Say whether frames may be sent without asking anybody."""
+        if self.link is not None:
+            self.link.plain = (
+                not self._outbox.size
+                and not self._deferred
+                and not self.protocol.extensions
+                and not self.protocol.is_mid_message
+                and self.protocol.can_send()
+            )
 
     def _wait_for_room(self) -> None:
         assert self._lock.locked()
@@ -504,6 +559,8 @@ class Connection:
             if self._room is not None and self._outbox.size < self._write_limit:
                 self._room.notify_all()
             is_empty = self._outbox.is_empty()
+            if is_empty:
+                self._allow_short_cut()
             if is_empty and self._finish_when_flushed:
                 self.transport.finish_writing()
         if fault is not None:

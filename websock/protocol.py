@@ -159,6 +159,11 @@ class Protocol:
 
     # The reading half.
 
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether the next byte begins a message, or a control frame (5.4)."""
+        return self._reader is not None and self._reader.is_between_messages
+
     def receive_request(self, data: bytes) -> Request | None:
         """Read the opening handshake of a client (4.2.1).
 

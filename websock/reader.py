@@ -99,6 +99,16 @@ class MessageReader:
         """Agreed extensions, in their agreed order."""
         return self._extensions
 
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether the next byte begins a message, or a control frame (5.4)."""
+        return (
+            self._opcode is None
+            and not self._rest
+            and not self._remaining
+            and not self._ended
+        )
+
     def receive_data(self, data: bytes) -> list[Event]:
         """Events that ``data`` completes, in order.
 

@@ -3,21 +3,25 @@
 One thread reads, in a loop of one step: take what has arrived, make events of it,
 react to each of them. Nothing that a sender does holds it up.
 
-Layer: shells. May import: the core, connection.
+Layer: shells. May import: the core, link, connection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from .closing import Close
 from .connection import Connection
 from .exceptions import RemoteProtocolError
+from .link import Link
 from .messages import Event, Ping, Pong
 
 __all__ = ["Receiver"]
+
+Choose = Callable[[], Callable[[Any, Any], object] | None]
+"""Chooses what is called with a client and each message; :obj:`None` is nothing."""
 
 SLICE: Final = 4096
 """How much is decoded at once where messages may be compressed, in bytes: it may
@@ -32,10 +36,21 @@ class Receiver:
 
     """
 
-    __slots__ = ("_connection", "_eof", "_pending", "_unread", "last")
+    __slots__ = (
+        "_between",
+        "_connection",
+        "_eof",
+        "_link",
+        "_pending",
+        "_unread",
+        "last",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._link: Link | None = None
+        # Whether the next byte begins a message, and none waits here.
+        self._between = False
         # Newest first: the next one is taken from the end.
         self._pending: list[Event] = []
         self._unread = b""
@@ -45,19 +60,65 @@ class Receiver:
 
     def start(self) -> None:
         """Make the calling thread the reader, and take what came with the request."""
-        self._connection.become_reader()
-        self._receive(self._connection.protocol.take_early())
+        connection = self._connection
+        connection.become_reader()
+        if not connection.protocol.extensions:
+            self._link = connection.link
+        self._receive(connection.protocol.take_early())
 
-    def run(self, deliver: Callable[[str | bytes], bool]) -> None:
+    def run(
+        self,
+        deliver: Callable[[str | bytes], bool],
+        choose: Choose = lambda: None,
+        client: Any = None,
+    ) -> None:
         """Read until the end.
 
         Args:
             deliver: Gets each message; whatever it does, it may read on by
                 :meth:`recv`. Returns whether to go on.
+            choose: Returns what may be called in its place with the client and each
+                of the messages that have just come; :obj:`None` means nothing.
+            client: The client.
+
+        Raises:
+            BaseException: What the function chosen raised; its message is done, and
+                the next call goes on with the one behind it.
 
         """
-        while (message := self.next_message()) is not None and deliver(message):
+        while self._step(choose, client) or (
+            (message := self.next_message()) is not None and deliver(message)
+        ):
             pass
+
+    def _step(self, choose: Choose, client: Any) -> bool:
+        """Take what has arrived the short way; return whether that's all there was."""
+        link = self._link
+        if link is None or not self._is_between():
+            return False
+        outcome = link.step(choose, client, self._connection)
+        if outcome is None:
+            return True
+        if outcome is True:
+            self._connection.write_due()
+            return True
+        if outcome is False:
+            self._eof = True
+        else:
+            self._receive(outcome)
+        return False
+
+    def _is_between(self) -> bool:
+        if not self._between:
+            self._between = (
+                not self._pending
+                and not self._unread
+                and not self._eof
+                and self.last is None
+                and self._connection.close_wanted is None
+                and self._connection.protocol.is_between_messages
+            )
+        return self._between
 
     def next_message(self, deadline: float | None = None) -> str | bytes | None:
         """Wait for the next message, and react to what comes before it.
@@ -92,8 +153,16 @@ class Receiver:
 
     def _read(self, deadline: float | None) -> None:
         """Wait for what arrives, and make events of it."""
+        connection = self._connection
+        if self._link is not None:
+            if data := self._link.take_unread():
+                self._receive(data)
+                return
+            if self._link.corked:
+                # The peer may answer to what a callback sent before it reads.
+                connection.write_due()
         try:
-            data = self._connection.transport.read(deadline)
+            data = connection.transport.read(deadline)
         except TimeoutError:
             raise
         except OSError:
@@ -106,13 +175,14 @@ class Receiver:
     def _receive(self, data: bytes) -> None:
         protocol = self._connection.protocol
         self._unread = b""
+        self._between = False
         if protocol.extensions and len(data) > SLICE:
             data, self._unread = data[:SLICE], data[SLICE:]
         events = protocol.receive_data(data)
         # A Pong counts only if it answers a Ping; see take_pong(). A piece of a
         # frame is no event yet, but somebody sent it.
         if not events or not all(isinstance(event, Pong) for event in events):
-            self._connection.last_alive = monotonic()
+            self._connection.note_alive()
         # Only called when nothing is pending.
         events.reverse()
         self._pending = events

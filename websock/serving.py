@@ -32,6 +32,7 @@ from .extensions.base import ServerExtensionFactory
 from .handshake import Response, check_upgrade, wants_upgrade
 from .intake import Intake
 from .keepalive import Keepalive
+from .link import Corks
 from .listeners import close_listeners, is_loopback_only
 from .logs import log_exception
 from .loop import Loop, Timer
@@ -56,6 +57,10 @@ LAST_WORDS: Final = 1.0
 TOLERANCE: Final = 0.25
 """Time after the deadline of a stop in which the threads that were cut off end, in
 seconds; a machine that is busy with other things may need a part of it."""
+
+TICK: Final = 0.004
+"""How often the main thread looks for messages that a callback sent and that still
+wait for its end, in seconds; it does so only under load."""
 
 LEAST_PROGRESS: Final = 65536
 """What a peer must take of a page within ``close_timeout``, in bytes."""
@@ -131,6 +136,7 @@ class Serving:
         self._keepalive = Keepalive(
             self._loop, logger, settings.ping_interval, settings.ping_timeout
         )
+        self._corks = None if Corks is None else Corks(self._start_ticking)
         self._listeners: list[socket.socket] = []
         self._hosts = settings.hosts
         self._ident: int | None = None
@@ -295,6 +301,18 @@ class Serving:
             if connection.enforce_end() or connection.enforce_end():
                 self._release_if_retired(connection)
 
+    # What callbacks hold back while they run.
+
+    def _start_ticking(self) -> None:
+        self._loop.call_soon(self._tick)
+
+    def _tick(self) -> None:
+        assert self._corks is not None
+        for connection in self._corks.tick():
+            connection.write_due()
+        if self._corks.corking:
+            self._loop.call_at(monotonic() + TICK, self._tick)
+
     def _stop_listening(self) -> None:
         if self._listeners:
             self._intake.stop()
@@ -317,6 +335,8 @@ class Serving:
             write_limit=self.settings.write_limit,
             send_timeout=self.settings.send_timeout,
             logger=self.logger,
+            max_size=self.settings.max_size,
+            corks=self._corks,
         )
         opening = Opening(self, connection, request, accepted_at)
         self._connections[connection] = opening.client

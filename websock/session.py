@@ -5,6 +5,9 @@ Layer: shells. May import: the core, callbacks, opening.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from .callbacks import Outcome
 from .closing import Close, CloseCode
 from .exceptions import RemoteProtocolError
@@ -41,9 +44,28 @@ class Session:
             self._receiver.start()
             callbacks = self._host.callbacks
             if self._guard(callbacks.run("on_connection_open", client, client)):
-                self._receiver.run(self._deliver)
+                self._read_all()
         finally:
             self._end()
+
+    def _read_all(self) -> None:
+        client = self._client
+        while True:
+            try:
+                self._receiver.run(self._deliver, self._choose, client)
+                return
+            except BaseException as error:
+                # Of a callback that was called the short way.
+                handle = self._host.callbacks.handle
+                if not self._guard(handle(error, client, "on_data_receive")):
+                    return
+
+    def _choose(self) -> Callable[[Any, Any], object] | None:
+        """Return what to call with each message, if there is no more to do."""
+        if self._connection.inbox.is_wanted or self._connection.logs_frames():
+            return None
+        functions = self._host.callbacks.functions("on_data_receive")
+        return functions[0] if len(functions) == 1 else None
 
     def _deliver(self, message: str | bytes) -> bool:
         """Give a message to who wants it; return whether to go on."""

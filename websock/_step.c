@@ -1,0 +1,484 @@
+/* The step of a connection: write what is corked, wait, read, call back.
+ *
+ * One hand-over of the GIL for as many messages as one read brings: everything but
+ * the callbacks runs without it. Whole text and binary frames without reserved bits
+ * are processed here, and Pings; the first byte of anything else, and whatever
+ * comes behind it, is returned as it came, for the core to judge.
+ */
+
+#include "_link.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "_payload.h"
+
+enum {
+    /* On the stack, of which a wait touches nothing: what a blocked thread holds
+     * resident is what its last reads have touched. */
+    BUFFER_SIZE = 32768,
+    GROW_FROM = 131072, /* first buffer of a message that is longer than that */
+    CONTROL_LIMIT = 125,
+    TEXT = 0x81,
+    BINARY = 0x82,
+    PING = 0x89,
+    PONG = 0x8A,
+};
+
+typedef enum {
+    PARTIAL, /* as far as it's there, it may become a frame for us */
+    WHOLE,
+    OTHER, /* something for the core */
+} Verdict;
+
+typedef struct {
+    int first;
+    size_t head, size; /* no head: it isn't known yet */
+    unsigned char key[4];
+} Frame;
+
+typedef struct {
+    unsigned char *data;
+    size_t size, capacity;
+    unsigned char *heap; /* data, if it isn't on the stack */
+    /* Of the frame in front, which arrives in pieces: how much of the payload is
+     * unmasked in place, and how much of that is known to be characters. */
+    size_t unmasked, checked;
+} Batch;
+
+typedef enum {
+    READY,       /* there is a whole frame, or something for the core */
+    ENDED,       /* nothing more will come */
+    BLOCKED,     /* what is corked doesn't go out */
+    INTERRUPTED, /* a signal */
+    NO_MEMORY,
+} Outcome;
+
+static Verdict
+look(const LinkObject *self, const unsigned char *data, size_t size, Frame *frame)
+{
+    uint64_t length;
+    size_t head = 6;
+
+    frame->head = 0;
+    if (size == 0) {
+        return PARTIAL;
+    }
+    frame->first = data[0];
+    if (data[0] != TEXT && data[0] != BINARY && data[0] != PING) {
+        return OTHER;
+    }
+    if (size == 1) {
+        return PARTIAL;
+    }
+    if (!(data[1] & 0x80)) {
+        return OTHER;
+    }
+    length = data[1] & 0x7F;
+    if (data[0] == PING && length > CONTROL_LIMIT) {
+        return OTHER;
+    }
+    if (length == 126) {
+        if (size < 4) {
+            return PARTIAL;
+        }
+        head = 8;
+        length = (uint64_t)data[2] << 8 | data[3];
+        if (length < 126) {
+            return OTHER;
+        }
+    }
+    else if (length == 127) {
+        if (size < 10) {
+            return PARTIAL;
+        }
+        head = 14;
+        length = 0;
+        for (int i = 2; i < 10; i++) {
+            length = length << 8 | data[i];
+        }
+        if (length < 65536 || length > PTRDIFF_MAX / 2) {
+            return OTHER;
+        }
+    }
+    if (length > self->max_size && data[0] != PING) {
+        return OTHER;
+    }
+    if (size < head) {
+        return PARTIAL;
+    }
+    memcpy(frame->key, data + head - 4, 4);
+    frame->head = head;
+    frame->size = (size_t)length;
+    return size - head < length ? PARTIAL : WHOLE;
+}
+
+/* XOR a piece of a payload in place; its first byte is number offset. */
+static void
+mask_from(unsigned char *data, size_t size, const unsigned char key[4], size_t offset)
+{
+    unsigned char turned[4];
+
+    for (size_t i = 0; i < 4; i++) {
+        turned[i] = key[(i + offset) & 3];
+    }
+    mask_bytes(data, data, size, turned);
+}
+
+/* Unmask what has come of the frame in front, and return whether it may become
+ * UTF-8: a text fails at its first impossible byte (8.1), not at its end. */
+static int
+advance(Batch *batch, const Frame *frame)
+{
+    unsigned char *payload = batch->data + frame->head;
+    size_t there = batch->size - frame->head;
+    int valid = 1;
+
+    if (there > frame->size) {
+        there = frame->size;
+    }
+    mask_from(payload + batch->unmasked, there - batch->unmasked, frame->key,
+              batch->unmasked);
+    batch->unmasked = there;
+    if (frame->first == TEXT) {
+        batch->checked +=
+            scan_utf8(payload + batch->checked, there - batch->checked, &valid);
+    }
+    return valid;
+}
+
+/* Make the batch what came over the wire again. */
+static void
+undo(Batch *batch, const Frame *frame)
+{
+    if (batch->unmasked) {
+        mask_from(batch->data + frame->head, batch->unmasked, frame->key, 0);
+    }
+    batch->unmasked = batch->checked = 0;
+}
+
+static int
+grow(Batch *batch, size_t wanted)
+{
+    size_t capacity = batch->capacity * 2;
+    unsigned char *heap;
+
+    if (capacity < GROW_FROM) {
+        capacity = GROW_FROM;
+    }
+    if (capacity > wanted) {
+        capacity = wanted;
+    }
+    heap = realloc(batch->heap, capacity);
+    if (heap == NULL) {
+        return 0;
+    }
+    if (batch->heap == NULL) {
+        memcpy(heap, batch->data, batch->size);
+    }
+    batch->data = batch->heap = heap;
+    batch->capacity = capacity;
+    return 1;
+}
+
+/* Write what is corked; while the peer doesn't take it, wait for it to do so or to
+ * send. Without the GIL. */
+static int
+write_corked(LinkObject *self)
+{
+    struct pollfd socket = {.fd = self->fd, .events = POLLIN | POLLOUT};
+    int done;
+
+    for (;;) {
+        pthread_mutex_lock(&self->lock);
+        done = link_write(self);
+        pthread_mutex_unlock(&self->lock);
+        if (done) {
+            return 1;
+        }
+        if (poll(&socket, 1, -1) < 0 || socket.revents != POLLOUT) {
+            return 0;
+        }
+    }
+}
+
+/* Everything before the callbacks, without the GIL. */
+static Outcome
+wait_for_frames(LinkObject *self, Batch *batch, Frame *frame)
+{
+    if (!write_corked(self)) {
+        return BLOCKED;
+    }
+    for (;;) {
+        Verdict verdict = look(self, batch->data, batch->size, frame);
+        size_t wanted = batch->capacity;
+        ssize_t count;
+
+        if (verdict != PARTIAL) {
+            return READY;
+        }
+        if (frame->head) {
+            if (!advance(batch, frame)) {
+                return READY;
+            }
+            wanted = frame->head + frame->size;
+            if (wanted > batch->capacity && batch->size == batch->capacity &&
+                !grow(batch, wanted)) {
+                return NO_MEMORY;
+            }
+            if (wanted < batch->capacity) {
+                wanted = batch->capacity;
+            }
+        }
+        count = recv(self->fd, batch->data + batch->size,
+                     batch->capacity - batch->size, 0);
+        if (count > 0) {
+            batch->size += (size_t)count;
+            if (frame->head) {
+                atomic_store(&self->heard_at, corks_now());
+            }
+        }
+        else if (count < 0 && errno == EINTR) {
+            return INTERRUPTED;
+        }
+        else {
+            return ENDED;
+        }
+    }
+}
+
+/* Keep what the next step begins with. */
+static int
+keep_rest(LinkObject *self, Batch *batch, size_t position)
+{
+    size_t size = batch->size - position;
+
+    if (size == 0) {
+        return 1;
+    }
+    self->rest = malloc(size);
+    if (self->rest == NULL) {
+        PyErr_NoMemory();
+        return 0;
+    }
+    memcpy(self->rest, batch->data + position, size);
+    self->rest_size = size;
+    return 1;
+}
+
+static void
+begin_with_rest(LinkObject *self, Batch *batch)
+{
+    if (self->rest_size > batch->capacity) {
+        batch->data = batch->heap = self->rest;
+        batch->capacity = self->rest_size;
+    }
+    else if (self->rest_size) {
+        memcpy(batch->data, self->rest, self->rest_size);
+        free(self->rest);
+    }
+    batch->size = self->rest_size;
+    self->rest = NULL;
+    self->rest_size = 0;
+}
+
+/* The message in a whole frame whose payload is unmasked; NULL without an exception
+ * if it isn't UTF-8. */
+static PyObject *
+make_message(int first, const unsigned char *payload, size_t size)
+{
+    PyObject *message;
+
+    if (first == BINARY) {
+        return PyBytes_FromStringAndSize((const char *)payload, (Py_ssize_t)size);
+    }
+    message = PyUnicode_DecodeUTF8((const char *)payload, (Py_ssize_t)size, NULL);
+    if (message == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+        PyErr_Clear();
+    }
+    return message;
+}
+
+/* Answer a Ping (5.5.3); returns whether that was possible here. */
+static int
+answer_ping(LinkObject *self, const unsigned char *payload, size_t size)
+{
+    int done = 0;
+
+    if (pthread_mutex_trylock(&self->lock) != 0) {
+        return 0;
+    }
+    if (atomic_load(&self->plain) && self->tail == NULL) {
+        done = link_cork(self, PONG, (const char *)payload, size);
+        if (done && !corks_add(self->corks, self)) {
+            /* What doesn't go out now does so before the next read. */
+            link_write(self);
+        }
+    }
+    pthread_mutex_unlock(&self->lock);
+    return done;
+}
+
+static PyObject *
+rest_for_core(Batch *batch, size_t position)
+{
+    return PyBytes_FromStringAndSize((const char *)batch->data + position,
+                                     (Py_ssize_t)(batch->size - position));
+}
+
+/* Everything with the GIL: the callbacks, one for each whole message. */
+static PyObject *
+call_back(LinkObject *self, Batch *batch, PyObject *function, PyObject *client)
+{
+    size_t position = 0;
+
+    for (;;) {
+        unsigned char *payload;
+        PyObject *message, *result;
+        Frame frame;
+        Verdict verdict =
+            look(self, batch->data + position, batch->size - position, &frame);
+        size_t end, unmasked = batch->unmasked;
+
+        if (verdict == OTHER) {
+            return rest_for_core(batch, position);
+        }
+        if (verdict == PARTIAL) {
+            if (!keep_rest(self, batch, position)) {
+                return NULL;
+            }
+            Py_RETURN_NONE;
+        }
+        payload = batch->data + position + frame.head;
+        mask_from(payload + unmasked, frame.size - unmasked, frame.key, unmasked);
+        batch->unmasked = batch->checked = 0;
+        end = position + frame.head + frame.size;
+        if (frame.first == PING) {
+            if (!answer_ping(self, payload, frame.size)) {
+                mask_from(payload, frame.size, frame.key, 0);
+                return rest_for_core(batch, position);
+            }
+            position = end;
+            continue;
+        }
+        message = make_message(frame.first, payload, frame.size);
+        if (message == NULL) {
+            if (PyErr_Occurred()) {
+                return NULL;
+            }
+            mask_from(payload, frame.size, frame.key, 0);
+            return rest_for_core(batch, position);
+        }
+        self->unread = batch->data + end;
+        self->unread_size = batch->size - end;
+        result = PyObject_CallFunctionObjArgs(function, client, message, NULL);
+        Py_DECREF(message);
+        position = batch->size - self->unread_size;
+        self->unread_size = 0;
+        if (result == NULL) {
+            PyObject *type, *value, *traceback;
+
+            PyErr_Fetch(&type, &value, &traceback);
+            if (!keep_rest(self, batch, position)) {
+                PyErr_Clear();
+            }
+            PyErr_Restore(type, value, traceback);
+            return NULL;
+        }
+        Py_DECREF(result);
+        if (atomic_load(&self->stop)) {
+            return rest_for_core(batch, position);
+        }
+    }
+}
+
+/* step(choose, client, connection): see link.py for what it returns. */
+PyObject *
+link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    unsigned char buffer[BUFFER_SIZE];
+    Batch batch = {.data = buffer, .capacity = BUFFER_SIZE};
+    Frame frame;
+    PyObject *function = NULL, *result = NULL;
+    Outcome outcome;
+
+    if (nargs != 3) {
+        PyErr_Format(PyExc_TypeError, "step() takes 3 arguments (%zd given)", nargs);
+        return NULL;
+    }
+    if (atomic_exchange(&self->stepping, 1)) {
+        PyErr_SetString(PyExc_RuntimeError, "somebody else reads");
+        return NULL;
+    }
+    begin_with_rest(self, &batch);
+    Py_BEGIN_ALLOW_THREADS
+    gate_pass(&self->corks->gate);
+    outcome = wait_for_frames(self, &batch, &frame);
+    gate_enter(&self->corks->gate);
+    Py_END_ALLOW_THREADS
+    gate_leave(&self->corks->gate);
+    link_drop_spent(self);
+
+    switch (outcome) {
+    case READY:
+        /* Only now: it may have changed while there was nothing to read. */
+        function = PyObject_CallNoArgs(args[0]);
+        if (function == NULL) {
+            break;
+        }
+        if (function == Py_None) {
+            undo(&batch, &frame);
+            result = rest_for_core(&batch, 0);
+            break;
+        }
+        if (batch.unmasked && look(self, batch.data, batch.size, &frame) != WHOLE) {
+            /* Not UTF-8: the core shall say so. */
+            undo(&batch, &frame);
+            result = rest_for_core(&batch, 0);
+            break;
+        }
+        if (corks_count(self->corks) < 0) {
+            break;
+        }
+        self->connection = args[2];
+        atomic_store(&self->heard_at, corks_now());
+        atomic_store(&self->owner, link_self());
+        result = call_back(self, &batch, function, args[1]);
+        atomic_store(&self->owner, 0);
+        break;
+    case ENDED:
+        undo(&batch, &frame);
+        if (batch.size) {
+            result = rest_for_core(&batch, 0);
+        }
+        else {
+            Py_INCREF(Py_False);
+            result = Py_False;
+        }
+        break;
+    case BLOCKED:
+        if (keep_rest(self, &batch, 0)) {
+            Py_INCREF(Py_True);
+            result = Py_True;
+        }
+        break;
+    case INTERRUPTED:
+        undo(&batch, &frame);
+        if (keep_rest(self, &batch, 0) && PyErr_CheckSignals() == 0) {
+            Py_INCREF(Py_None);
+            result = Py_None;
+        }
+        break;
+    case NO_MEMORY:
+        PyErr_NoMemory();
+        break;
+    }
+    Py_XDECREF(function);
+    free(batch.heap);
+    gate_pass(&self->corks->gate);
+    atomic_store(&self->stepping, 0);
+    return result;
+}

@@ -1,0 +1,60 @@
+"""The accelerator of a connection, where it was built: plain messages in C.
+
+A :class:`Link` belongs to one connection over TCP, and is its lock. While the case
+is plain, it does without Python what the connection would do:
+
+* ``step(choose, client, connection)`` writes what is corked, waits, reads, and
+  calls ``function(client, message)`` for each whole message that came; ``choose()``
+  returns the function then, or :obj:`None` if there is more to do than to call it,
+  so that everything is the core's. What ``function`` raises goes through; no frame
+  is lost by it. The step returns :obj:`None` to be called again, :obj:`True` if what
+  is corked must be written by the connection, :obj:`False` at the end of the stream,
+  and bytes that are the core's to judge, from the first one of a frame on;
+  everything before it is done.
+* ``send(data)`` corks a message of the callback that runs, until the step that
+  follows, or until the main thread finds that this takes too long. It returns
+  :obj:`False` if the connection must send the message, and :obj:`None` if it must
+  write what is corked.
+
+The connection says what is plain, by ``plain``; it takes with ``take()`` what is
+corked before it writes anything itself, and with ``take_unread()`` what was read
+and not processed before it reads itself.
+
+Layer: shells. May import: _masking, transport, _link.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from ._masking import SPEEDUPS
+from .transport import TcpTransport, Transport
+
+# Where one extension module was built, so was the other, but for Linux alone.
+if TYPE_CHECKING or (SPEEDUPS and sys.platform == "linux"):
+    from ._link import Corks, Link
+else:
+    Corks = Link = None
+
+__all__ = ["Corks", "Link", "make_link"]
+
+
+def make_link(
+    transport: Transport, corks: Corks | None, max_size: int | None
+) -> Link | None:
+    """Make the short cut for a connection.
+
+    Args:
+        transport: The connection's.
+        corks: Where the server keeps track of what is corked; :obj:`None` if there
+            is no accelerator.
+        max_size: Longest message, in bytes; :obj:`None` means no limit.
+
+    Returns:
+        The short cut, or :obj:`None` if there is none for this transport.
+
+    """
+    if corks is None or not isinstance(transport, TcpTransport):
+        return None
+    return Link(transport.fileno(), corks, max_size)
