@@ -303,6 +303,17 @@ def test_sockets_for_another_process_are_not_taken(
     assert os.environ["LISTEN_FDS"] == "2"
 
 
+@pytest.mark.parametrize("count", ["abc", "-1", "", "\u0662"])
+def test_number_of_sockets_that_is_none_is_an_error_that_names_it(
+    passed: list[int], monkeypatch: pytest.MonkeyPatch, count: str
+) -> None:
+    """An error of the system, like others when a server starts."""
+    monkeypatch.setenv("LISTEN_FDS", count)
+    with pytest.raises(OSError, match=r"LISTEN_FDS is no number: ") as caught:
+        open_listeners(unbound_socket(""), "", 0, Settings())
+    assert caught.value.errno == errno.EINVAL
+
+
 def test_explicit_options_go_before_systemd(
     passed: list[int], short_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import threading
 from typing import Any
@@ -17,6 +18,7 @@ from websock import (
     LocalProtocolError,
     PerMessageDeflate,
     WebSocketServer,
+    listeners,
 )
 from websock.server import Server
 
@@ -175,6 +177,28 @@ def test_port_that_is_taken_is_an_error_and_the_server_can_try_again(
     assert recorder.destructed.empty()
     with running(server), Peer(server.address).open():
         assert server.address[1] == port
+
+
+@pytest.mark.parametrize("how", ["sock", "systemd"])
+def test_server_on_sockets_of_others_starts_once(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """They are closed by then, and to bind others in their place would surprise."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    address = sock.getsockname()
+    if how == "sock":
+        server = WebSocketServer("192.0.2.1", 1, sock=sock)
+    else:
+        monkeypatch.setattr(listeners, "LISTEN_FDS_START", sock.detach())
+        monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+        monkeypatch.setenv("LISTEN_FDS", "1")
+        server = WebSocketServer("127.0.0.1", 0)
+    with running(server), Peer(address).open():
+        assert server.address == address
+    for serve in (server.serve_forever, server.serve_once):
+        with pytest.raises(RuntimeError, match="it can't start again"):
+            serve()
+    assert not server.wait_ready(0)
 
 
 def test_alive_set_to_false_stops_the_server(recorder: Recorder) -> None:

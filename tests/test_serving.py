@@ -628,6 +628,38 @@ def test_log_tells_where_the_server_listens(
     assert lines == [f"listening on {host}:{port}", "stopped"]
 
 
+def test_whoever_is_refused_is_not_the_one_who_is_served_once(
+    recorder: Recorder,
+) -> None:
+    """``serve_once`` goes on until somebody was let in."""
+    gate, asked = threading.Event(), threading.Event()
+
+    def process(client: Client, request: Request) -> Response | None:
+        if request.path == "/slow":
+            asked.set()
+            gate.wait(DEADLINE)
+        return None if request.path == "/" else client.respond(403, "no")
+
+    server = make_server(recorder, process_request=process)
+    thread = threading.Thread(target=server.serve_once)
+    thread.start()
+    assert server.wait_ready(DEADLINE)
+    for _ in range(3):
+        assert ask(server, Peer.request("/no"))[0] == 403
+    with Peer(server.address) as slow:
+        slow.socket.sendall(Peer.request("/slow"))
+        assert asked.wait(DEADLINE)
+        with Peer(server.address) as next_one:
+            next_one.socket.sendall(Peer.request())
+            gate.set()
+            assert slow.read_response()[0] == 403
+            assert "101" in next_one.read_head()
+            next_one.send_close()
+            assert next_one.closes(1000)
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+
+
 def test_log_counts_the_time_from_the_connection_on(
     recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:

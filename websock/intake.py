@@ -87,14 +87,30 @@ class Intake:
 
     def stop(self) -> None:
         """Accept no more; those whose request isn't complete are dropped."""
-        for listener in self._listeners:
-            self._loop.unregister(listener.fileno())
+        self.hold()
         self._listeners = []
-        if self._timer is not None:
-            self._timer.cancel()
         for newcomer in list(self._newcomers):
             newcomer.drop()
         self._groups.close()
+
+    def hold(self) -> None:
+        """Accept nobody for now; the kernel keeps who waits."""
+        for listener in self._listeners:
+            self._loop.unregister(listener.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def go_on(self) -> None:
+        """Accept again."""
+        try:
+            for listener in self._listeners:
+                self._watch(listener)
+        except Exception as error:
+            self._pause(error)
+            return
+        if self._pauses:
+            # Under a flood, what one connection frees lets in the next one, no more.
+            self._wait(CALM, self._recover)
 
     def _watch(self, listener: socket.socket) -> None:
         self._loop.register_read(listener.fileno(), lambda: self._accept(listener))
@@ -142,7 +158,7 @@ class Intake:
         return True
 
     def _pause(self, error: Exception) -> None:
-        """Stop accepting for a moment; the kernel keeps who waits."""
+        """Stop accepting for a moment."""
         if not self._pauses:
             line = "can't accept connections for now: %s"
             reason = getattr(error, "strerror", None) or type(error).__name__
@@ -151,19 +167,8 @@ class Intake:
             else:
                 log_exception(self._logger, error, line, reason)
         self._pauses += 1
-        for listener in self._listeners:
-            self._loop.unregister(listener.fileno())
-        self._wait(ACCEPT_PAUSE, self._resume)
-
-    def _resume(self) -> None:
-        try:
-            for listener in self._listeners:
-                self._watch(listener)
-        except Exception as error:
-            self._pause(error)
-            return
-        # Under a flood, what one connection frees lets in the next one, and no more.
-        self._wait(CALM, self._recover)
+        self.hold()
+        self._wait(ACCEPT_PAUSE, self.go_on)
 
     def _recover(self) -> None:
         self._logger.warning("accepting connections again; pauses: %d", self._pauses)

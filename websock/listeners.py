@@ -15,7 +15,13 @@ from typing import Final
 
 from .settings import Settings
 
-__all__ = ["close_listeners", "is_loopback_only", "open_listeners", "unbound_socket"]
+__all__ = [
+    "close_listeners",
+    "has_passed_sockets",
+    "is_loopback_only",
+    "open_listeners",
+    "unbound_socket",
+]
 
 LISTEN_FDS_START: Final = 3
 """First descriptor that systemd passes (sd_listen_fds(3))."""
@@ -51,9 +57,9 @@ def open_listeners(
 
     """
     explicit = settings.sock is not None or settings.unix is not None
-    inherited = [] if explicit else _inherited_sockets()
     listeners: list[socket.socket] = []
     try:
+        inherited = [] if explicit else _inherited_sockets()
         if settings.sock is not None:
             listeners.append(settings.sock)
         elif settings.unix is not None:
@@ -73,6 +79,11 @@ def open_listeners(
         close_listeners(listeners, settings.unix)
         raise
     return listeners
+
+
+def has_passed_sockets(settings: Settings) -> bool:
+    """Whether :func:`open_listeners` would take sockets that others have made."""
+    return settings.sock is not None or (settings.unix is None and _is_activated())
 
 
 def close_listeners(
@@ -179,14 +190,21 @@ def _remove_stale(path: str) -> None:
             os.unlink(path)
 
 
+def _is_activated() -> bool:
+    """Whether systemd passed sockets to this very process, and they are still there."""
+    return os.environ.get("LISTEN_PID") == str(os.getpid())
+
+
 def _inherited_sockets() -> list[socket.socket]:
     """Sockets that systemd passed to this very process, handed out once."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+    if not _is_activated():
         return []
-    count = int(os.environ.get("LISTEN_FDS", "0"))
+    count = os.environ.get("LISTEN_FDS", "0")
+    if not (count.isascii() and count.isdecimal()):
+        raise OSError(errno.EINVAL, f"LISTEN_FDS is no number: {count!r}")
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         os.environ.pop(name, None)
     return [
         socket.socket(fileno=fd)
-        for fd in range(LISTEN_FDS_START, LISTEN_FDS_START + count)
+        for fd in range(LISTEN_FDS_START, LISTEN_FDS_START + int(count))
     ]

@@ -26,7 +26,7 @@ from .extensions.base import ServerExtensionFactory
 from .extensions.permessage_deflate import PerMessageDeflate
 from .frames import Frame, check_close
 from .handshake import Response
-from .listeners import open_listeners, unbound_socket
+from .listeners import has_passed_sockets, open_listeners, unbound_socket
 from .messages import Data, Message
 from .request import Request
 from .serving import SHUTDOWN_TIMEOUT, TOLERANCE, Serving, StopRequest
@@ -115,6 +115,7 @@ class Server:
         self._ready = threading.Event()
         self._over = threading.Event()
         self._address: Any = None
+        self._is_used_up = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a callback takes effect at once."""
@@ -139,7 +140,8 @@ class Server:
 
         Raises:
             OSError: If the address can't be bound; ``errno`` says why.
-            RuntimeError: If it's serving already.
+            RuntimeError: If it's serving already, or has served on sockets that were
+                passed to it (:opt:`sock`, systemd), which are closed by now.
 
         """
         serving = self._begin()
@@ -168,11 +170,13 @@ class Server:
     def serve_once(self) -> None:
         """Accept one client, serve it on the calling thread, and return.
 
-        ``on_server_destruct`` doesn't run: the server can serve again.
+        Peers whose request is refused don't count. ``on_server_destruct`` doesn't
+        run: the server can serve again.
 
         Raises:
             OSError: If the address can't be bound; ``errno`` says why.
-            RuntimeError: If it's serving already.
+            RuntimeError: If it's serving already, or has served on sockets that were
+                passed to it (:opt:`sock`, systemd), which are closed by now.
 
         """
         accepted: queue.SimpleQueue[Session | None] = queue.SimpleQueue()
@@ -195,9 +199,11 @@ class Server:
         keeper = threading.Thread(target=serve, name="websock-main", daemon=True)
         keeper.start()
         try:
-            session = accepted.get()
-            if session is not None:
+            while (session := accepted.get()) is not None:
                 session.run()
+                if serving.has_served:
+                    break
+                serving.let_next_in()
         finally:
             serving.stop(_soon())
             keeper.join()
@@ -234,8 +240,14 @@ class Server:
 
     def _listen(self, serving: Serving) -> None:
         try:
+            if self._is_used_up:
+                raise RuntimeError(
+                    "the sockets that were passed to this server were closed when it"
+                    " stopped: it can't start again"
+                )
             if self.server.fileno() < 0:
                 self.server = unbound_socket(self.ip)
+            self._is_used_up = has_passed_sockets(self.settings)
             listeners = open_listeners(self.server, self.ip, self.port, self.settings)
             self.server = listeners[0]
             self._address = self.server.getsockname()

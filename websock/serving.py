@@ -99,8 +99,9 @@ class Serving:
         quick_answer: Answers plain HTTP requests on the main thread.
         slow_answer: Answers those for which that had none, on a thread of the
             pool; :obj:`None` if there is nothing to ask.
-        hand_over: Gets the first session instead of a thread, and then nobody else
-            is let in; :obj:`None` starts a thread for each.
+        hand_over: Gets one session at a time instead of a thread, until one of them
+            is opened; then nobody else is let in. :obj:`None` starts a thread for
+            each.
 
     """
 
@@ -155,6 +156,8 @@ class Serving:
         self._retired: set[Connection] = set()
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._first: Connection | None = None
+        self.has_served = False
+        """Whether somebody who was handed over was let in."""
         # Set once by any thread, read by the loop.
         self._stop_request: StopRequest | None = None
         self.finished = threading.Event()
@@ -212,7 +215,14 @@ class Serving:
     def client_opened(self, client: Client, connection: Connection) -> None:
         """Put a client whose opening handshake is done into the table."""
         self._clients.add(client)
+        if self._hand_over is not None:
+            self.has_served = True
+            self.stop_listening()
         self._loop.call_soon(functools.partial(self._keepalive.start, connection))
+
+    def let_next_in(self) -> None:
+        """Hand over another session: that of the last one was refused."""
+        self._loop.call_soon(self._let_next_in)
 
     def client_closed(self, client: Client) -> None:
         """Take a client whose callbacks are over out of the table."""
@@ -391,7 +401,7 @@ class Serving:
                 raise TooManyConnections("this server takes one client only")
             self._first = opening.connection
             self._websockets.add(opening.connection, opening.client.host)
-            self._stop_listening()
+            self._intake.hold()
             self._hand_over(session)
             return
         thread = ClientThread(self, session, opening.client.name)
@@ -402,6 +412,10 @@ class Serving:
             raise TooManyConnections("this server has no thread to spare") from None
         self._threads.add(thread)
         self._websockets.add(opening.connection, opening.client.host)
+
+    def _let_next_in(self) -> None:
+        self._first = None
+        self._intake.go_on()
 
     # Plain HTTP.
 

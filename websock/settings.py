@@ -48,7 +48,8 @@ class Settings:
     )
     sock: socket | None = option(
         None,
-        "Socket that is bound already, to listen on instead of host and port.",
+        "Socket that is bound already, to listen on instead of host and port. It's"
+        " closed when the server stops, which can't start again then.",
         "Socket activation, inherited sockets and tests need it, others don't.",
     )
     unix: str | os.PathLike[str] | None = option(

@@ -369,8 +369,8 @@ def test_serve_once_serves_one_on_the_calling_thread(recorder: Recorder) -> None
         with Peer(server.address).open() as peer:
             peer.send("x")
             assert peer.receive() == "x"
-            with pytest.raises(OSError):
-                Peer(server.address).open()
+            with pytest.raises(OSError), Peer(server.address) as other:
+                other.open()
             peer.send_close()
             assert peer.closes(1000)
         caller.join(DEADLINE)
