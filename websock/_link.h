@@ -75,8 +75,6 @@ struct LinkObject {
 void gate_enter(Gate *gate);
 /* After taking the GIL. */
 void gate_leave(Gate *gate);
-/* After releasing it, or when it won't be released soon. */
-void gate_pass(Gate *gate);
 
 /* Time of the monotonic clock, in nanoseconds. */
 uint64_t corks_now(void);

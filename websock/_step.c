@@ -415,7 +415,6 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
     }
     begin_with_rest(self, &batch);
     Py_BEGIN_ALLOW_THREADS
-    gate_pass(&self->corks->gate);
     outcome = wait_for_frames(self, &batch, &frame);
     gate_enter(&self->corks->gate);
     Py_END_ALLOW_THREADS
@@ -478,7 +477,6 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
     }
     Py_XDECREF(function);
     free(batch.heap);
-    gate_pass(&self->corks->gate);
     atomic_store(&self->stepping, 0);
     return result;
 }
