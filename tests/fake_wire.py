@@ -125,6 +125,7 @@ class FakeKeeper:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.events: list[tuple[str, bytes]] = []
 
     def flush_later(self, connection: Connection) -> None:
         """Note the request."""
@@ -137,6 +138,14 @@ class FakeKeeper:
     def retire(self, connection: Connection) -> None:
         """Note the request."""
         self.calls.append("retire")
+
+    def ping_sent(self, connection: Connection, payload: bytes) -> None:
+        """Note the event."""
+        self.events.append(("ping", payload))
+
+    def pong_received(self, connection: Connection, payload: bytes) -> None:
+        """Note the event."""
+        self.events.append(("pong", payload))
 
 
 class Wire:

@@ -13,7 +13,7 @@ import pytest
 from tests.integration.wire import DEADLINE, Peer, Recorder, running
 from tests.tools import wait_until
 from websock import Client, ConnectionClosed, State, WebSocketServer
-from websock.clients import ClientTable
+from websock.clients import ClientTable, client_of
 from websock.connection import shorten
 from websock.frames import Frame, Opcode
 from websock.inbox import INBOX_LIMIT
@@ -314,6 +314,14 @@ def test_frames_are_logged_for_debugging_only(
 def test_address_is_shown_as_people_write_it(address: Any, expected: str) -> None:
     """Brackets keep the port of IPv6 apart."""
     assert show_address(address) == expected
+
+
+def test_client_of_an_exception_is_the_one_it_carries() -> None:
+    """Whatever else an attribute of that name may be."""
+    error: Any = ValueError("x")
+    assert client_of(error) is None
+    error.client = "somebody"
+    assert client_of(error) is None
 
 
 def test_text_in_logs_is_one_short_line() -> None:

@@ -39,6 +39,7 @@ def test_pong_that_answers_a_ping_measures_the_latency(
     now = 100.0
     monkeypatch.setattr(module, "monotonic", lambda: now)
     wire.connection.take_pong(Pong(b"unasked"))
+    assert wire.keeper.events == []
     wire.connection.ping(b"a")
     now = 102.5
     wire.connection.take_pong(Pong(b"other"))
@@ -50,6 +51,18 @@ def test_pong_that_answers_a_ping_measures_the_latency(
     wire.connection.take_pong(Pong(b"a"))
     measured = wire.connection.latency, wire.connection.last_alive
     assert measured == (2.5, 102.5)
+
+
+def test_keeper_is_told_of_pings_and_their_answers(wire: Wire) -> None:
+    """After they were sent, and answered; nobody is told of one that wasn't sent."""
+    wire.connection.ping(b"a")
+    wire.connection.take_pong(Pong(b"b"))
+    wire.connection.take_pong(Pong(b"a"))
+    wire.connection.abort()
+    with pytest.raises(ConnectionClosed):
+        wire.connection.ping(b"late")
+
+    assert wire.keeper.events == [("ping", b"a"), ("pong", b"a")]
 
 
 def test_oldest_pings_are_forgotten(wire: Wire) -> None:

@@ -19,11 +19,13 @@ from tests.integration.wire import DEADLINE, Peer, Recorder, running
 from tests.tools import wait_until
 from websock import (
     Client,
+    Frame,
     Opcode,
     Request,
     Response,
     State,
     WebSocketServer,
+    client_of,
 )
 from websock import serving as module
 from websock.exceptions import InvalidRequest
@@ -626,6 +628,80 @@ def test_log_tells_where_the_server_listens(
         host, port = s.address
     lines = [r.getMessage() for r in caplog.records if r.name == "websock.server"]
     assert lines == [f"listening on {host}:{port}", "stopped"]
+
+
+def noting(recorder: Recorder) -> tuple[dict[str, Any], queue.Queue[Any]]:
+    """Callbacks for Pings and Pongs, and what they note."""
+    events: queue.Queue[Any] = queue.Queue()
+
+    def note(event: str) -> Callable[..., None]:
+        return lambda client, payload: events.put(
+            (event, client, payload, threading.current_thread().name)
+        )
+
+    return {
+        "on_ping_send": note("ping"),
+        "on_pong_receive": note("pong"),
+    }, events
+
+
+def test_pings_and_their_answers_are_told(recorder: Recorder) -> None:
+    """Each in its thread; a Pong that answers nothing isn't."""
+    options, events = noting(recorder)
+    server = make_server(recorder, **options)
+    with running(server), Peer(server.address).open() as peer:
+        client = recorder.opened.get(timeout=DEADLINE)
+        peer.send_frame(Frame(Opcode.PONG, b"unasked"))
+        client.ping(b"payload")
+        here = threading.current_thread().name
+        assert events.get(timeout=DEADLINE) == ("ping", client, b"payload", here)
+        assert peer.read_frame().payload == b"payload"
+        peer.send_frame(Frame(Opcode.PONG, b"payload"))
+        assert events.get(timeout=DEADLINE) == ("pong", client, b"payload", client.name)
+        assert client.latency is not None
+        peer.send_frame(Frame(Opcode.PONG, b"payload"))
+        peer.send("last")
+        recorder.received.get(timeout=DEADLINE)
+        assert events.empty()
+
+
+def test_pings_of_the_server_delay_nobody(recorder: Recorder) -> None:
+    """Their callback may block: it isn't the main thread that runs it."""
+    gate, blocked = threading.Event(), threading.Event()
+
+    def block(client: Client, payload: bytes) -> None:
+        blocked.set()
+        gate.wait(DEADLINE)
+
+    server = make_server(recorder, ping_interval=0.05, on_ping_send=block)
+    with running(server), Peer(server.address).open() as peer:
+        assert peer.read_frame().opcode == Opcode.PING
+        assert blocked.wait(DEADLINE)
+        with Peer(server.address).open():
+            pass
+        gate.set()
+
+
+@pytest.mark.parametrize("event", ["on_ping_send", "on_pong_receive"])
+@pytest.mark.parametrize("policy", ["close", "continue"])
+def test_exception_about_a_ping_is_one_like_others(
+    recorder: Recorder, event: str, policy: str
+) -> None:
+    """It's told, and ends the client if ``callback_errors`` says so."""
+    server = make_server(recorder, callback_errors=policy, **{event: fail})
+    with running(server), Peer(server.address).open() as peer:
+        client = recorder.opened.get(timeout=DEADLINE)
+        client.ping(b"p")
+        assert peer.read_frame().payload == b"p"
+        peer.send_frame(Frame(Opcode.PONG, b"p"))
+        error = recorder.errors.get(timeout=DEADLINE)
+        assert isinstance(error, ZeroDivisionError)
+        assert client_of(error) is client
+        if policy == "close":
+            assert peer.closes(1011)
+        else:
+            peer.send("x")
+            assert recorder.received.get(timeout=DEADLINE) == (client, "x")
 
 
 def test_whoever_is_refused_is_not_the_one_who_is_served_once(

@@ -39,6 +39,15 @@ class WebSocketServer(Server):
       and peers that break the protocol; ``exception.client`` says whose it is;
     * ``on_server_destruct()``, last of all, in the serving thread.
 
+    Two more are for those who watch over connections, and are passed by keyword:
+
+    * ``on_ping_send(client, payload)``, after a Ping was sent: in the thread that
+      called :meth:`Client.ping`, or for Pings of :opt:`ping_interval` in one thread
+      for all clients, beside other callbacks;
+    * ``on_pong_receive(client, payload)``, after a Ping was answered, in the
+      client's thread like the five; :attr:`Client.latency` has the round trip. Pongs
+      that answer nothing are ignored.
+
     Methods may be called from any thread, and in callbacks.
 
     Args:
@@ -52,6 +61,8 @@ class WebSocketServer(Server):
         DEBUG: Whether the logger's level is DEBUG, at which it gets frames, too; to
             see them, it needs a handler.
         host: Another name for ``ip``.
+        on_ping_send: See above.
+        on_pong_receive: See above.
         options: The fields of :class:`Settings`.
 
     Raises:
@@ -73,6 +84,8 @@ class WebSocketServer(Server):
         DEBUG: bool = False,
         *,
         host: str | None = None,
+        on_ping_send: Callable[..., object] | None = None,
+        on_pong_receive: Callable[..., object] | None = None,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(
@@ -85,6 +98,8 @@ class WebSocketServer(Server):
             on_error,
             DEBUG,
             host=host,
+            on_ping_send=on_ping_send,
+            on_pong_receive=on_pong_receive,
             **options,
         )
         folder = self.settings.http

@@ -12,7 +12,7 @@ from __future__ import annotations
 # First the module, whose import sets an attribute of this package to the module
 # itself; then the class, which takes the name over for good.
 from . import WebSocketServer as _module
-from .clients import Client, Clients
+from .clients import Client, Clients, client_of
 from .closing import Close, CloseCode
 from .exceptions import (
     ClientGone,
@@ -77,4 +77,5 @@ __all__ = [
     "WebSocketInvalidDataFrame",
     "WebSocketInvalidHandshake",
     "WebSocketServer",
+    "client_of",
 ]

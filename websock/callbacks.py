@@ -28,6 +28,8 @@ EVENTS: Final = {
     "on_connection_close": 3,
     "on_error": 1,
     "on_server_destruct": 0,
+    "on_ping_send": 2,
+    "on_pong_receive": 2,
 }
 """Names of the callbacks, and the most arguments that each one can get."""
 

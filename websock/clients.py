@@ -29,7 +29,7 @@ from .receiving import Receiver
 from .request import Request
 from .writer import SharedMessage
 
-__all__ = ["Client", "ClientTable", "Clients"]
+__all__ = ["Client", "ClientTable", "Clients", "client_of"]
 
 
 class Client:
@@ -60,7 +60,7 @@ class Client:
         connection: Connection,
         receiver: Receiver,
         server: Any,
-        request: Request | None,
+        request: Request,
     ) -> None:
         self._connection = connection
         self._receiver = receiver
@@ -72,8 +72,9 @@ class Client:
         """Memory of the application, empty at first; lives as long as the client."""
         self.server: Any = server
         """The server that accepted the connection."""
-        self.request = request
-        """The opening handshake's request; :obj:`None` if it couldn't be read."""
+        self.request: Request = request
+        """The opening handshake's request. If it couldn't be read, which only
+        ``on_error`` gets to see, its method and target are empty."""
         self.response_headers = Headers()
         """Header fields for the 101, until it's sent; set them in
         ``process_request``."""
@@ -226,6 +227,19 @@ class Client:
         May be called from any thread, and returns at once; the peer sees 1006.
         """
         self._connection.abort()
+
+
+def client_of(error: BaseException) -> Client | None:
+    """Client that an exception, passed to ``on_error``, is about.
+
+    That is its attribute ``client``, which type checkers don't know of.
+
+    Returns:
+        The client, or :obj:`None` if it's about the server, or can't have attributes.
+
+    """
+    client = getattr(error, "client", None)
+    return client if isinstance(client, Client) else None
 
 
 class Clients(Mapping[Any, Client]):

@@ -76,6 +76,14 @@ class Keeper(Protocol):
         """Finish the closing handshake, and close the descriptor."""
         ...
 
+    def ping_sent(self, connection: Any, payload: bytes, /) -> None:
+        """Note that a Ping was sent."""
+        ...
+
+    def pong_received(self, connection: Any, payload: bytes, /) -> None:
+        """Note, in the reader's thread, that a Ping was answered."""
+        ...
+
 
 class Connection:
     """One connection: plain HTTP at first, a WebSocket once it's accepted.
@@ -276,6 +284,7 @@ class Connection:
         if sent_at is not None:
             self.latency = now - sent_at
             self._last_alive = now
+            self._keeper.pong_received(self, pong.payload)
 
     def answer(self, event: Event) -> None:
         """Send the answer to ``event`` that RFC 6455 demands, if any.
@@ -422,6 +431,7 @@ class Connection:
             self._pings[payload] = monotonic()
             self._write_due()
             self._raise_if_lost()
+        self._keeper.ping_sent(self, payload)
 
     def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Close the connection; see :meth:`websock.Client.close`."""

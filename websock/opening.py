@@ -102,7 +102,9 @@ class Opening:
         """Where the request came from."""
         self.receiver = Receiver(connection)
         """What comes after it, if it's accepted."""
-        self.client = Client(connection, self.receiver, host.facade, request)
+        self.client = Client(
+            connection, self.receiver, host.facade, request or Request("", "")
+        )
         """What hooks and callbacks get; it has the request."""
 
     def perform(self) -> bool:
@@ -157,7 +159,6 @@ class Opening:
 
     def _accept(self) -> None:
         client = self.client
-        assert client.request is not None
         subprotocol = self._choose_subprotocol(client.request)
         self.connection.accept(
             client.request,
@@ -219,14 +220,13 @@ class Opening:
         self.log_access(status, text)
 
     def _send_response(self, answer: HandshakeError | Response) -> None:
-        request = self.client.request
         response = refuse(answer) if isinstance(answer, HandshakeError) else answer
         # RFC 9110 (6.6.1) wants it of whoever has a clock.
         headers = Headers(response.headers)
         headers.setdefault("Date", formatdate(usegmt=True))
         self.connection.reject(
             Response(response.status, headers, response.body, source=response.source),
-            head=request is not None and request.method == "HEAD",
+            head=self.client.request.method == "HEAD",
         )
 
     def log_access(self, status: int, text: str) -> None:
@@ -235,7 +235,7 @@ class Opening:
         if not logger.isEnabledFor(logging.INFO):
             return
         request = self.client.request
-        what = "-" if request is None else f"{request.method} {request.path}"
+        what = f"{request.method} {request.path}" if request.method else "-"
         logger.info(
             "%s %s %d %.3f s %s",
             self.client,

@@ -55,6 +55,10 @@ class Server:
     """Called with each exception; set it at any time."""
     on_server_destruct: Callable[..., object] | None
     """Called at the very end; set it at any time."""
+    on_ping_send: Callable[..., object] | None
+    """Called with each Ping that was sent; set it at any time."""
+    on_pong_receive: Callable[..., object] | None
+    """Called with each Pong that answers one; set it at any time."""
 
     def __init__(
         self,
@@ -68,6 +72,8 @@ class Server:
         DEBUG: bool = False,
         *,
         host: str | None = None,
+        on_ping_send: Callable[..., object] | None = None,
+        on_pong_receive: Callable[..., object] | None = None,
         **options: Unpack[Options],
     ) -> None:
         unknown = set(options) - {field.name for field in fields(Settings)}
@@ -91,6 +97,8 @@ class Server:
             "on_connection_close": on_connection_close,
             "on_error": on_error,
             "on_server_destruct": on_server_destruct,
+            "on_ping_send": on_ping_send,
+            "on_pong_receive": on_pong_receive,
         }
         for event, function in given.items():
             # A subclass may define callbacks as methods.

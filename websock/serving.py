@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Final
 
-from .callbacks import Callbacks
+from .callbacks import Callbacks, Outcome
 from .clients import Client, ClientTable
 from .closing import CloseCode
 from .connection import Connection
@@ -131,8 +131,9 @@ class Serving:
         self._hand_over = hand_over
         self._loop = Loop(logger)
         self._pool = Pool(logger)
-        # Of its own, so that a slow on_error doesn't delay pages.
-        self._errors = Pool(logger, max_threads=1)
+        # For callbacks about clients that have no thread, or of what the main thread
+        # does; of its own, so that slow ones don't delay pages.
+        self._notices = Pool(logger, max_threads=1)
         self._intake = Intake(self._loop, settings, logger, self._arrive, self._reject)
         self._keepalive = Keepalive(
             self._loop, logger, settings.ping_interval, settings.ping_timeout
@@ -193,7 +194,7 @@ class Serving:
             or (isinstance(thread, ClientThread) and thread.serving is self)
             or (self._first is not None and self._first.is_reader())
             or self._pool.is_own_thread()
-            or self._errors.is_own_thread()
+            or self._notices.is_own_thread()
         )
 
     def flush_later(self, connection: Connection) -> None:
@@ -219,6 +220,30 @@ class Serving:
             self.has_served = True
             self.stop_listening()
         self._loop.call_soon(functools.partial(self._keepalive.start, connection))
+
+    def ping_sent(self, connection: Connection, payload: bytes) -> None:
+        """Call ``on_ping_send``; not on the main thread, which must not wait."""
+        if self.callbacks.functions("on_ping_send"):
+            notify = functools.partial(
+                self._notify, "on_ping_send", connection, payload
+            )
+            if threading.get_ident() == self._ident:
+                self._notices.submit(notify)
+            else:
+                notify()
+
+    def pong_received(self, connection: Connection, payload: bytes) -> None:
+        """Call ``on_pong_receive`` in the client's thread."""
+        self._notify("on_pong_receive", connection, payload)
+
+    def _notify(self, event: str, connection: Connection, payload: bytes) -> None:
+        client = self._connections.get(connection)
+        if (
+            client is not None
+            and self.callbacks.run(event, client, client, payload) is Outcome.FAILED
+            and self.settings.callback_errors == "close"
+        ):
+            connection.close(CloseCode.INTERNAL_ERROR)
 
     def let_next_in(self) -> None:
         """Hand over another session: that of the last one was refused."""
@@ -276,7 +301,7 @@ class Serving:
         for client in self._connections.values():
             self._clients.discard(client)
         self._pool.close(grace)
-        self._errors.close(grace)
+        self._notices.close(grace)
         if not self._connections:
             for thread in list(self._threads):
                 thread.join(max(0.0, grace - monotonic()))
@@ -366,7 +391,7 @@ class Serving:
         """Answer with an error from the main thread; ``on_error`` runs elsewhere."""
         opening.send_refusal(error)
         if self.callbacks.functions("on_error"):
-            self._errors.submit(
+            self._notices.submit(
                 functools.partial(self.callbacks.notify, error, opening.client)
             )
 
@@ -443,7 +468,6 @@ class Serving:
             self.retire(opening.connection)
 
     def _find_answer(self, opening: Opening) -> None:
-        assert opening.client.request is not None
         try:
             response = opening.answer_request()
             if response is None and self._slow_answer is not None:

@@ -511,7 +511,6 @@ def test_websocket_client_sends_an_origin(echo: EchoServer) -> None:
     """By default that of the server's own host, which passes (10.2)."""
     with plain_connect(echo.url) as ws:
         request = echo.client().request
-        assert request is not None
         assert request.headers["Origin"].startswith("http://127.0.0.1")
         ws.close()
 

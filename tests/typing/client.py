@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from websock import Client, Request, Response, WebSocketServer
+from websock import Client, Request, Response, WebSocketServer, client_of
 
 
 def check_request(client: Client, request: Request) -> Response | None:
@@ -24,7 +24,6 @@ def on_connection_open(client: Client) -> None:
     client.send(b"bytes")
     client.ping()
     assert_type(client.recv(timeout=1.0), str | bytes)
-    assert client.request is not None  # It was read, or there'd be no callback.
     assert_type(client.request.path, str)
     assert_type(client.subprotocol, str | None)
     assert_type(client.latency, float | None)
@@ -32,6 +31,19 @@ def on_connection_open(client: Client) -> None:
     client.data["room"] = client.request.path
     client.name = "Ann"
     client.close(1000, "bye")
+
+
+def on_error(exception: Exception) -> None:
+    """Learn whose it is."""
+    client = client_of(exception)
+    if client is not None:
+        print(client.name, client.request.path)
+    assert_type(client, Client | None)
+
+
+def on_pong_receive(client: Client, payload: bytes) -> None:
+    """Look at the round trip."""
+    print(client.latency, payload)
 
 
 def on_connection_close(client: Client, code: int, reason: str) -> None:
@@ -44,6 +56,8 @@ with WebSocketServer(
     0,
     on_connection_open=on_connection_open,
     on_connection_close=on_connection_close,
+    on_error=on_error,
+    on_pong_receive=on_pong_receive,
     process_request=check_request,
 ) as server:
     assert_type(server.wait_ready(1.0), bool)

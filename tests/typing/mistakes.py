@@ -11,6 +11,7 @@ WebSocketServer(on_message=print)  # type: ignore[call-arg]
 WebSocketServer(slow_client="wait")  # type: ignore[arg-type]
 WebSocketServer(ping_interval="20")  # type: ignore[arg-type]
 WebSocketServer(on_error=1)  # type: ignore[arg-type]
+WebSocketServer(on_ping_send=1)  # type: ignore[arg-type]
 
 
 def on_data_receive(client: Client, data: str | bytes) -> None:
