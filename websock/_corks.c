@@ -24,6 +24,15 @@ static const uint64_t BUSY = UINT64_C(8000000);
 /* What has been corked for longer than that is stale. */
 static const uint64_t STALE = UINT64_C(1000000);
 
+static void corks_dealloc(CorksObject *self);
+
+int
+corks_check(PyObject *object)
+{
+    /* Neither type can be subclassed or changed. */
+    return PyType_GetSlot(Py_TYPE(object), Py_tp_dealloc) == (void *)corks_dealloc;
+}
+
 uint64_t
 corks_now(void)
 {
@@ -84,23 +93,25 @@ corks_add(CorksObject *corks, LinkObject *link)
 void
 corks_remove(CorksObject *corks, LinkObject *link)
 {
-    pthread_mutex_lock(&corks->lock);
-    if (link->listed) {
-        link->listed = 0;
-        if (link->before != NULL) {
-            link->before->after = link->after;
-        }
-        else {
-            corks->first = link->after;
-        }
-        if (link->after != NULL) {
-            link->after->before = link->before;
-        }
-        else {
-            corks->last = link->before;
-        }
-        link->before = link->after = NULL;
+    if (!link->listed) {
+        /* Nor does a child, whose parent held the other lock when it forked, hang. */
+        return;
     }
+    pthread_mutex_lock(&corks->lock);
+    link->listed = 0;
+    if (link->before != NULL) {
+        link->before->after = link->after;
+    }
+    else {
+        corks->first = link->after;
+    }
+    if (link->after != NULL) {
+        link->after->before = link->before;
+    }
+    else {
+        corks->last = link->before;
+    }
+    link->before = link->after = NULL;
     pthread_mutex_unlock(&corks->lock);
 }
 
@@ -111,6 +122,7 @@ corks_tick(CorksObject *self, PyObject *Py_UNUSED(ignored))
     unsigned long steps = atomic_load(&self->steps);
     size_t count = 0;
     uint64_t until;
+    int over = 0;
 
     self->quiet = steps - self->steps_before < QUIET_STEPS ? self->quiet + 1 : 0;
     self->steps_before = steps;
@@ -120,6 +132,7 @@ corks_tick(CorksObject *self, PyObject *Py_UNUSED(ignored))
         /* Under the lock: whoever adds itself afterwards is told. */
         self->quiet = 0;
         atomic_store(&self->corking, 0);
+        over = 1;
     }
     for (LinkObject *link = self->first; link != NULL && count < MOST_STALE;
          link = link->after) {
@@ -131,6 +144,10 @@ corks_tick(CorksObject *self, PyObject *Py_UNUSED(ignored))
     }
     pthread_mutex_unlock(&self->lock);
 
+    if (over) {
+        /* Not to be asked for later: by then somebody may have called on_busy. */
+        Py_RETURN_NONE;
+    }
     result = PyList_New((Py_ssize_t)count);
     for (size_t i = 0; i < count; i++) {
         if (result == NULL) {
@@ -200,7 +217,8 @@ corks_dealloc(CorksObject *self)
 
 static PyMethodDef methods[] = {
     {"tick", (PyCFunction)corks_tick, METH_NOARGS,
-     PyDoc_STR("Return the connections that have held back for too long.")},
+     PyDoc_STR("Return the connections that have held back for too long; None if "
+               "nobody holds back any more.")},
     {NULL, NULL, 0, NULL},
 };
 

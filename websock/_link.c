@@ -144,16 +144,18 @@ get_payload(PyObject *data, int *first, const char **payload, size_t *size)
 {
     Py_ssize_t length;
 
-    if (PyUnicode_Check(data)) {
+    /* Not subclasses: what is corked may be dropped with the lock held, which must
+     * run nobody's code. */
+    if (PyUnicode_CheckExact(data)) {
         *first = 0x81;
         *payload = PyUnicode_AsUTF8AndSize(data, &length);
         if (*payload == NULL) {
-            /* Surrogates: the long way has the words for it. */
+            /* Surrogates, or no memory: the long way has the words for it. */
             PyErr_Clear();
             return 0;
         }
     }
-    else if (PyBytes_Check(data)) {
+    else if (PyBytes_CheckExact(data)) {
         *first = 0x82;
         *payload = PyBytes_AsString(data);
         length = PyBytes_Size(data);
@@ -229,6 +231,7 @@ link_take(LinkObject *self, PyObject *Py_UNUSED(ignored))
     }
     taken = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(head + self->tail_size));
     if (taken == NULL) {
+        /* Nothing is lost: it stays corked. */
         return NULL;
     }
     to = PyBytes_AsString(taken);
@@ -246,6 +249,17 @@ link_take(LinkObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+link_drop(LinkObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *tail = self->tail;
+
+    self->tail = NULL;
+    forget(self);
+    Py_XDECREF(tail);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 link_take_unread(LinkObject *self, PyObject *Py_UNUSED(ignored))
 {
     PyObject *taken;
@@ -253,6 +267,9 @@ link_take_unread(LinkObject *self, PyObject *Py_UNUSED(ignored))
     if (self->rest_size) {
         taken = PyBytes_FromStringAndSize((const char *)self->rest,
                                           (Py_ssize_t)self->rest_size);
+        if (taken == NULL) {
+            return NULL;
+        }
         free(self->rest);
         self->rest = NULL;
         self->rest_size = 0;
@@ -260,6 +277,9 @@ link_take_unread(LinkObject *self, PyObject *Py_UNUSED(ignored))
     else {
         taken = PyBytes_FromStringAndSize((const char *)self->unread,
                                           (Py_ssize_t)self->unread_size);
+        if (taken == NULL) {
+            return NULL;
+        }
         self->unread_size = 0;
     }
     return taken;
@@ -347,7 +367,13 @@ set_flag(LinkObject *self, PyObject *value, void *offset)
 static PyObject *
 get_corked(LinkObject *self, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(self->cork_size || self->tail_size);
+    int corked = 1; /* if somebody has the lock, he may be about to cork or to take */
+
+    if (pthread_mutex_trylock(&self->lock) == 0) {
+        corked = self->cork_size || self->tail_size;
+        pthread_mutex_unlock(&self->lock);
+    }
+    return PyBool_FromLong(corked);
 }
 
 static PyObject *
@@ -375,6 +401,10 @@ link_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
         if (max_size == (unsigned long long)-1 && PyErr_Occurred()) {
             return NULL;
         }
+    }
+    if (!corks_check(corks)) {
+        PyErr_SetString(PyExc_TypeError, "corks must be a Corks");
+        return NULL;
     }
     self = (LinkObject *)allocate(type, 0);
     if (self == NULL) {
@@ -422,6 +452,8 @@ static PyMethodDef methods[] = {
      PyDoc_STR("Send a message the short way, if that is possible.")},
     {"take", (PyCFunction)link_take, METH_NOARGS,
      PyDoc_STR("Take what is corked; with the lock held.")},
+    {"drop", (PyCFunction)link_drop, METH_NOARGS,
+     PyDoc_STR("Drop what is corked; with the lock held.")},
     {"take_unread", (PyCFunction)link_take_unread, METH_NOARGS,
      PyDoc_STR("Take the frames behind the one whose callback runs.")},
     {"acquire", FASTCALL(link_acquire), PyDoc_STR("Acquire the lock.")},

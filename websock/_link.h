@@ -61,14 +61,17 @@ struct LinkObject {
     atomic_uint_least64_t heard_at; /* monotonic clock, in nanoseconds */
     unsigned char *rest;        /* read, but not processed by the last step */
     size_t rest_size;
+    int broken; /* whether there was no memory for it: nothing can follow */
     const unsigned char *unread; /* of the running batch */
     size_t unread_size;
 
     /* Guarded by the lock of corks. */
     LinkObject *before, *after;
-    PyObject *connection; /* whom tick() returns; borrowed: the stepping thread has it */
+    /* Whom tick() returns; borrowed: whoever lets go of a connection has taken what
+     * is corked, which ends the listing. */
+    PyObject *connection;
     uint64_t corked_at;
-    int listed;
+    int listed; /* changed with both locks held, so read with either */
 };
 
 /* Before taking the GIL; without it. */
@@ -76,6 +79,8 @@ void gate_enter(Gate *gate);
 /* After taking the GIL. */
 void gate_leave(Gate *gate);
 
+/* Whether an object is a Corks. */
+int corks_check(PyObject *object);
 /* Time of the monotonic clock, in nanoseconds. */
 uint64_t corks_now(void);
 /* Count a step, and begin to cork if there are many. Needs the GIL; -1 and an
@@ -83,7 +88,7 @@ uint64_t corks_now(void);
 int corks_count(CorksObject *corks);
 /* Put a link on the list; returns whether corking is on. */
 int corks_add(CorksObject *corks, LinkObject *link);
-/* Take it off, if it is there. */
+/* Take it off, if it is there; with the link's lock held. */
 void corks_remove(CorksObject *corks, LinkObject *link);
 
 /* Write what is corked, as far as it goes without waiting; with the lock held, with

@@ -205,6 +205,22 @@ write_corked(LinkObject *self)
     }
 }
 
+static void
+begin_with_rest(LinkObject *self, Batch *batch)
+{
+    if (self->rest_size > batch->capacity) {
+        batch->data = batch->heap = self->rest;
+        batch->capacity = self->rest_size;
+    }
+    else if (self->rest_size) {
+        memcpy(batch->data, self->rest, self->rest_size);
+        free(self->rest);
+    }
+    batch->size = self->rest_size;
+    self->rest = NULL;
+    self->rest_size = 0;
+}
+
 /* Everything before the callbacks, without the GIL. */
 static Outcome
 wait_for_frames(LinkObject *self, Batch *batch, Frame *frame)
@@ -212,9 +228,12 @@ wait_for_frames(LinkObject *self, Batch *batch, Frame *frame)
     if (!write_corked(self)) {
         return BLOCKED;
     }
+    if (self->broken) {
+        return ENDED;
+    }
+    begin_with_rest(self, batch);
     for (;;) {
         Verdict verdict = look(self, batch->data, batch->size, frame);
-        size_t wanted = batch->capacity;
         ssize_t count;
 
         if (verdict != PARTIAL) {
@@ -224,13 +243,9 @@ wait_for_frames(LinkObject *self, Batch *batch, Frame *frame)
             if (!advance(batch, frame)) {
                 return READY;
             }
-            wanted = frame->head + frame->size;
-            if (wanted > batch->capacity && batch->size == batch->capacity &&
-                !grow(batch, wanted)) {
+            if (batch->size == batch->capacity &&
+                !grow(batch, frame->head + frame->size)) {
                 return NO_MEMORY;
-            }
-            if (wanted < batch->capacity) {
-                wanted = batch->capacity;
             }
         }
         count = recv(self->fd, batch->data + batch->size,
@@ -250,7 +265,19 @@ wait_for_frames(LinkObject *self, Batch *batch, Frame *frame)
     }
 }
 
-/* Keep what the next step begins with. */
+/* What has arrived is lost for lack of memory: an exception, if there is none yet, and
+ * the end of the stream, because nothing that follows can be understood. */
+static void
+lose(LinkObject *self)
+{
+    self->broken = 1;
+    if (!PyErr_Occurred()) {
+        PyErr_NoMemory();
+    }
+}
+
+/* Keep what the next step begins with, whether there is an exception or not; returns
+ * whether that was possible. */
 static int
 keep_rest(LinkObject *self, Batch *batch, size_t position)
 {
@@ -259,30 +286,20 @@ keep_rest(LinkObject *self, Batch *batch, size_t position)
     if (size == 0) {
         return 1;
     }
-    self->rest = malloc(size);
-    if (self->rest == NULL) {
-        PyErr_NoMemory();
-        return 0;
+    if (position == 0 && batch->heap != NULL) {
+        self->rest = batch->heap;
+        batch->heap = NULL;
     }
-    memcpy(self->rest, batch->data + position, size);
+    else {
+        self->rest = malloc(size);
+        if (self->rest == NULL) {
+            lose(self);
+            return 0;
+        }
+        memcpy(self->rest, batch->data + position, size);
+    }
     self->rest_size = size;
     return 1;
-}
-
-static void
-begin_with_rest(LinkObject *self, Batch *batch)
-{
-    if (self->rest_size > batch->capacity) {
-        batch->data = batch->heap = self->rest;
-        batch->capacity = self->rest_size;
-    }
-    else if (self->rest_size) {
-        memcpy(batch->data, self->rest, self->rest_size);
-        free(self->rest);
-    }
-    batch->size = self->rest_size;
-    self->rest = NULL;
-    self->rest_size = 0;
 }
 
 /* The message in a whole frame whose payload is unmasked; NULL without an exception
@@ -323,10 +340,15 @@ answer_ping(LinkObject *self, const unsigned char *payload, size_t size)
 }
 
 static PyObject *
-rest_for_core(Batch *batch, size_t position)
+rest_for_core(LinkObject *self, Batch *batch, size_t position)
 {
-    return PyBytes_FromStringAndSize((const char *)batch->data + position,
-                                     (Py_ssize_t)(batch->size - position));
+    PyObject *rest = PyBytes_FromStringAndSize((const char *)batch->data + position,
+                                               (Py_ssize_t)(batch->size - position));
+
+    if (rest == NULL) {
+        lose(self);
+    }
+    return rest;
 }
 
 /* Everything with the GIL: the callbacks, one for each whole message. */
@@ -344,7 +366,7 @@ call_back(LinkObject *self, Batch *batch, PyObject *function, PyObject *client)
         size_t end, unmasked = batch->unmasked;
 
         if (verdict == OTHER) {
-            return rest_for_core(batch, position);
+            return rest_for_core(self, batch, position);
         }
         if (verdict == PARTIAL) {
             if (!keep_rest(self, batch, position)) {
@@ -359,38 +381,32 @@ call_back(LinkObject *self, Batch *batch, PyObject *function, PyObject *client)
         if (frame.first == PING) {
             if (!answer_ping(self, payload, frame.size)) {
                 mask_from(payload, frame.size, frame.key, 0);
-                return rest_for_core(batch, position);
+                return rest_for_core(self, batch, position);
             }
             position = end;
             continue;
         }
         message = make_message(frame.first, payload, frame.size);
-        if (message == NULL) {
-            if (PyErr_Occurred()) {
-                return NULL;
-            }
+        if (message == NULL && !PyErr_Occurred()) {
             mask_from(payload, frame.size, frame.key, 0);
-            return rest_for_core(batch, position);
+            return rest_for_core(self, batch, position);
         }
         self->unread = batch->data + end;
         self->unread_size = batch->size - end;
-        result = PyObject_CallFunctionObjArgs(function, client, message, NULL);
-        Py_DECREF(message);
+        result = NULL;
+        if (message != NULL) {
+            result = PyObject_CallFunctionObjArgs(function, client, message, NULL);
+            Py_DECREF(message);
+        }
         position = batch->size - self->unread_size;
         self->unread_size = 0;
         if (result == NULL) {
-            PyObject *type, *value, *traceback;
-
-            PyErr_Fetch(&type, &value, &traceback);
-            if (!keep_rest(self, batch, position)) {
-                PyErr_Clear();
-            }
-            PyErr_Restore(type, value, traceback);
+            keep_rest(self, batch, position);
             return NULL;
         }
         Py_DECREF(result);
         if (atomic_load(&self->stop)) {
-            return rest_for_core(batch, position);
+            return rest_for_core(self, batch, position);
         }
     }
 }
@@ -413,7 +429,6 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
         PyErr_SetString(PyExc_RuntimeError, "somebody else reads");
         return NULL;
     }
-    begin_with_rest(self, &batch);
     Py_BEGIN_ALLOW_THREADS
     outcome = wait_for_frames(self, &batch, &frame);
     gate_enter(&self->corks->gate);
@@ -426,20 +441,24 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
         /* Only now: it may have changed while there was nothing to read. */
         function = PyObject_CallNoArgs(args[0]);
         if (function == NULL) {
+            undo(&batch, &frame);
+            keep_rest(self, &batch, 0);
             break;
         }
         if (function == Py_None) {
             undo(&batch, &frame);
-            result = rest_for_core(&batch, 0);
+            result = rest_for_core(self, &batch, 0);
             break;
         }
         if (batch.unmasked && look(self, batch.data, batch.size, &frame) != WHOLE) {
             /* Not UTF-8: the core shall say so. */
             undo(&batch, &frame);
-            result = rest_for_core(&batch, 0);
+            result = rest_for_core(self, &batch, 0);
             break;
         }
         if (corks_count(self->corks) < 0) {
+            undo(&batch, &frame);
+            keep_rest(self, &batch, 0);
             break;
         }
         self->connection = args[2];
@@ -451,7 +470,7 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
     case ENDED:
         undo(&batch, &frame);
         if (batch.size) {
-            result = rest_for_core(&batch, 0);
+            result = rest_for_core(self, &batch, 0);
         }
         else {
             Py_INCREF(Py_False);
@@ -459,10 +478,8 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
         }
         break;
     case BLOCKED:
-        if (keep_rest(self, &batch, 0)) {
-            Py_INCREF(Py_True);
-            result = Py_True;
-        }
+        Py_INCREF(Py_True);
+        result = Py_True;
         break;
     case INTERRUPTED:
         undo(&batch, &frame);
@@ -472,7 +489,7 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
         }
         break;
     case NO_MEMORY:
-        PyErr_NoMemory();
+        lose(self);
         break;
     }
     Py_XDECREF(function);

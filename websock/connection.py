@@ -333,7 +333,9 @@ class Connection:
             if sent:
                 return
             if sent is None:
-                self.write_due()
+                with self._lock:
+                    self._write_due()
+                    self._raise_if_lost()
                 return
         # Looked up here, too: most loggers are silent, and a call takes its time.
         if self.logs_frames():
@@ -490,7 +492,7 @@ class Connection:
         self.inbox.close()
         self.transport.abort()
         if self.link is not None:
-            self.link.take()
+            self.link.drop()
             self.link.plain = False
         if self._room is not None:
             self._room.notify_all()
@@ -498,8 +500,10 @@ class Connection:
     def _write_due(self, *, droppable: bool = False) -> None:
         """Write what the protocol has to send; what doesn't fit, to the outbox."""
         assert self._lock.locked()
+        # First, because it may fail for lack of memory; nothing is lost then.
+        corked = None if self.link is None else self.link.take()
         due = self.protocol.data_to_send()
-        if self.link is not None and (corked := self.link.take()) is not None:
+        if corked is not None:
             due.insert(0, corked)
         for data in due:
             rest: bytes | memoryview = data

@@ -343,10 +343,14 @@ class Serving:
 
     def _tick(self) -> None:
         assert self._corks is not None
-        for connection in self._corks.tick():
+        # First, whatever fails below: who holds back relies on it.
+        timer = self._loop.call_at(monotonic() + TICK, self._tick)
+        stale = self._corks.tick()
+        if stale is None:
+            timer.cancel()
+            return
+        for connection in stale:
             connection.write_due()
-        if self._corks.corking:
-            self._loop.call_at(monotonic() + TICK, self._tick)
 
     def _stop_listening(self) -> None:
         if self._listeners:
