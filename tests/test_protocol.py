@@ -146,6 +146,18 @@ def test_bytes_behind_the_request_can_be_taken() -> None:
     assert protocol.receive_data(early[3:]) == ["early"]
 
 
+def test_protocol_knows_whether_it_is_between_messages() -> None:
+    """Not before there may be any."""
+    protocol, request = connecting()
+    assert not protocol.is_between_messages
+
+    protocol.accept(request)
+
+    assert protocol.is_between_messages
+    protocol.receive_data(b"\x81")
+    assert not protocol.is_between_messages
+
+
 def test_request_comes_in_pieces() -> None:
     """Nothing is decided before it's complete."""
     protocol = Protocol(Side.SERVER, reader=RequestReader())

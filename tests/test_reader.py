@@ -556,3 +556,31 @@ def test_any_bytes_give_events_or_one_fault(data: bytes) -> None:
         )
 
         assert outcome(whole) == outcome(single)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_reader_knows_whether_it_is_between_messages(masked: bool) -> None:
+    """Only there may somebody else read on: not within a frame, nor a message (5.4).
+
+    After the end nothing follows that means anything.
+    """
+    reader = make_reader(masked=masked)
+    data = wire(
+        text("one"),
+        Frame(Opcode.PING, b"p"),
+        text("t", fin=False),
+        Frame(Opcode.PING, b"q"),
+        more(b"wo"),
+        text(""),
+        masked=masked,
+    )
+    between = [len(wire(text("one"), masked=masked))]
+    between.append(between[0] + len(wire(Frame(Opcode.PING, b"p"), masked=masked)))
+    between += [len(data) - len(wire(text(""), masked=masked)), len(data)]
+
+    assert reader.is_between_messages
+    for position in range(len(data)):
+        reader.receive_data(data[position : position + 1])
+        assert reader.is_between_messages == (position + 1 in between)
+    reader.receive_data(wire(Frame(Opcode.CLOSE, b""), masked=masked))
+    assert not reader.is_between_messages
