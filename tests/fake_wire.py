@@ -189,6 +189,21 @@ class Wire:
         return self.connection.flush()
 
 
+def start(function: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
+    """Call a function in a thread; its result or error comes into the list."""
+    result: list[object] = []
+
+    def run() -> None:
+        try:
+            result.append(function())
+        except Exception as error:
+            result.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread, result
+
+
 def deflate() -> tuple[Extension, ...]:
     """A server's permessage-deflate, as most browsers agree on it."""
     request = Request(

@@ -7,14 +7,14 @@ import random
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tools import wait_until
-from websock.connection import Connection
+from websock.closing import Close
+from websock.connection import MAX_PINGS, Connection
 from websock.exceptions import (
     ConnectionClosed,
     LocalProtocolError,
@@ -26,7 +26,7 @@ from websock.messages import Ping
 from websock.outbox import ENTRY_COST
 from websock.writer import SharedMessage
 
-from .fake_wire import Wire, deflate, texts
+from .fake_wire import Wire, deflate, start, texts
 
 DEADLINE = 20.0
 
@@ -120,32 +120,13 @@ def test_peer_that_is_lost_while_flushing(wire: Wire) -> None:
     assert wire.connection._outbox.size == 0
 
 
-def start(function: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
-    """Call a function in a thread; its result or error comes into the list."""
-    result: list[object] = []
-
-    def run() -> None:
-        try:
-            result.append(function())
-        except Exception as error:
-            result.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    return thread, result
-
-
 def waiting(wire: Wire, timeout: bool = True) -> tuple[threading.Thread, list[object]]:
     """A thread that waits for room in the outbox."""
     wire.transport.room = 0
     wire.connection.send("x" * 1000)
     thread, result = start(lambda: wire.connection.send("next"))
 
-    def waits() -> bool:
-        room: Any = wire.connection._room
-        return room is not None and bool(room._waiters)
-
-    assert wait_until(waits)
+    assert wait_until(lambda: bool(wire.connection._waiting))
     return thread, result
 
 
@@ -170,9 +151,10 @@ def test_sender_waits_for_room(send_timeout: float | None) -> None:
         lambda wire: wire.connection.abort(),
         lambda wire: wire.connection.release(),
         lambda wire: wire.connection.enforce_end(),
+        lambda wire: close_properly(wire.connection),
         lambda wire: (wire.transport.abort(), wire.flush()),
     ],
-    ids=["abort", "release", "enforce_end", "lost"],
+    ids=["abort", "release", "enforce_end", "goodbye", "lost"],
 )
 @pytest.mark.parametrize("send_timeout", [None, DEADLINE])
 def test_sender_that_waits_learns_of_the_end(
@@ -214,6 +196,32 @@ def test_lock_is_not_held_while_waiting() -> None:
     wire.flush()
     thread.join(DEADLINE)
     assert len(result) == 1
+
+
+def test_pings_behind_a_full_outbox_are_few(wire: Wire) -> None:
+    """Their answers will tell as much; keepalive has its Ping there (E3)."""
+    wire.transport.room = 0
+    wire.connection.send("x" * 1000)
+    for _ in range(10):
+        wire.connection.ping(b"same")
+    for _ in range(10 * MAX_PINGS):
+        wire.connection.ping()
+
+    assert wire.connection._outbox.size < 1004 + ENTRY_COST + MAX_PINGS * 256
+    wire.flush()
+    assert len(wire.frames()) == 1 + MAX_PINGS
+    wire.connection.ping(b"there is room")
+    assert wire.frames()[-1].payload == b"there is room"
+    wire.transport.room = 0
+    wire.connection.send("x" * 1000)
+    for _ in range(2 * MAX_PINGS):
+        wire.connection.ping()
+    wire.connection.close()
+    wire.connection.say_goodbye()
+    with pytest.raises(ConnectionClosed):
+        wire.connection.ping()
+    wire.flush()
+    assert len(wire.frames()) == 1 + MAX_PINGS + 1 + 1 + MAX_PINGS + 1
 
 
 # Broadcasts.
@@ -270,16 +278,58 @@ def test_broadcast_to_one_who_leaves_is_nothing(policy: str) -> None:
     assert not wire.connection.offer(SharedMessage("news"), policy)
 
 
-def test_broadcast_between_fragments_is_no_error_of_the_broadcaster(
-    wire: Wire,
-) -> None:
-    """Who sends a message by hand in frames can't get another one between (5.4)."""
+def test_broadcast_waits_for_the_last_fragment(wire: Wire) -> None:
+    """Nothing may come between the frames of a message that is sent by hand (5.4)."""
     wire.connection.send(Frame(Opcode.TEXT, b"a", fin=False))
 
-    assert not wire.connection.offer(SharedMessage("news"), "close")
+    assert wire.connection.offer(SharedMessage("news"), "close")
+
+    wire.connection.send(Frame(Opcode.CONTINUATION, b"b", fin=False))
+    assert wire.connection.offer(SharedMessage("more news"), "close")
+    wire.connection.send(Frame(Opcode.CONTINUATION, b"c"))
+    wire.connection.send("later")
+    assert texts(wire.frames()[3:]) == ["news", "more news", "later"]
+
+
+def test_broadcasts_that_wait_for_the_last_fragment_have_their_limit(
+    wire: Wire,
+) -> None:
+    """They count like those in the outbox, and the policy is the same."""
+    wire.connection.send(Frame(Opcode.TEXT, b"a", fin=False))
+    for number in range(9):
+        accepted = wire.connection.offer(
+            SharedMessage(f"{number}" * 300), "drop_newest"
+        )
+        assert accepted == (number < 3)
+    for number in range(9):
+        assert wire.connection.offer(SharedMessage(f"{number}" * 300), "drop_oldest")
+    assert wire.connection._outbox.deferred_size < 1000 + 302 + ENTRY_COST
+    assert not wire.connection.offer(SharedMessage("too much"), "close")
 
     wire.connection.send(Frame(Opcode.CONTINUATION, b"b"))
-    assert wire.connection.offer(SharedMessage("news"), "close")
+    wire.connection.say_goodbye()
+
+    frames = wire.frames()[2:]
+    assert texts(frames[:-1]) == ["6" * 300, "7" * 300, "8" * 300]
+    assert frames[-1] == Frame(Opcode.CLOSE, b"\x03\xf5too slow")
+
+
+@pytest.mark.parametrize("end", [Connection.abort, Connection.say_goodbye])
+def test_broadcasts_that_waited_in_vain_are_dropped(
+    wire: Wire, end: Callable[[Connection], None]
+) -> None:
+    """The connection ends before the message that holds them up."""
+    wire.connection.send(Frame(Opcode.TEXT, b"a", fin=False))
+    wire.connection.offer(SharedMessage("news"), "close")
+    wire.connection.mark_close_rcvd(Close(1000, ""))
+    end(wire.connection)
+
+    with pytest.raises(ConnectionClosed):
+        wire.connection.send(Frame(Opcode.CONTINUATION, b"b"))
+    wire.connection.release()
+
+    assert wire.connection._outbox.deferred_size == 0
+    assert b"news" not in wire.transport.written
 
 
 def test_oldest_are_dropped() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from websock.outbox import ENTRY_COST, Outbox
+from websock.writer import SharedMessage
 
 from .fake_wire import FakeTransport
 
@@ -69,3 +70,24 @@ def test_oldest_droppable_ones_are_dropped(outbox: Outbox) -> None:
     assert outbox.write_to(transport)
     assert transport.written == b"0" * 100 + b"2" * 100
     assert outbox.size == 0
+
+
+def test_deferred_broadcasts_are_the_newest(outbox: Outbox) -> None:
+    """They count like the others, and are dropped after them, the oldest first."""
+    cost = 100 + ENTRY_COST
+    messages = [SharedMessage(f"{number}" * 98) for number in range(3)]
+    for number in range(3):
+        outbox.add(b"%d" % number * 100, droppable=True)
+        outbox.defer(messages[number], "drop_oldest", 100)
+    sizes = []
+    for left in (6, 4, 2):
+        outbox.drop_oldest(left * cost + 1)
+        sizes.append((outbox.size, outbox.deferred_size))
+
+    assert sizes == [(3 * cost, 3 * cost), (cost, 3 * cost), (0, 2 * cost)]
+    assert outbox.take_deferred() == [
+        (messages[1], "drop_oldest"),
+        (messages[2], "drop_oldest"),
+    ]
+    assert outbox.take_deferred() == []
+    assert outbox.deferred_size == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import random
+import struct
 from collections.abc import Iterator, Sequence
 
 import hypothesis
@@ -12,9 +14,13 @@ import pytest
 from websock.closing import Close, CloseCode
 from websock.exceptions import InvalidPayload, MessageTooBig, RemoteProtocolError
 from websock.extensions.base import Extension
+from websock.extensions.permessage_deflate import PerMessageDeflate
 from websock.frames import Frame, Opcode, serialize_frame
+from websock.handshake import negotiate_extensions
+from websock.headers import Headers
 from websock.messages import Event, Ping, Pong
 from websock.reader import MessageReader
+from websock.request import Request
 
 KEY = b"\x37\xfa\x21\x3d"
 
@@ -468,6 +474,40 @@ def test_extension_may_grow_what_does_not_shrink() -> None:
     assert reader.receive_data(wire(Frame(Opcode.BINARY, b"x" * 300, rsv2=True)))
     reader = make_reader(extensions=[Reverse()], max_size=100)
     [fault] = reader.receive_data(b"\x82\xfe\x00\xff")
+    assert isinstance(fault, MessageTooBig)
+
+
+def stored(payload: bytes, size: int) -> bytes:
+    """Deflate as what doesn't shrink: blocks that are stored (RFC 1951, 3.2.4)."""
+    blocks = [payload[i : i + size] for i in range(0, len(payload), size)]
+    return b"".join(
+        b"\0" + struct.pack("<HH", len(block), len(block) ^ 0xFFFF) + block
+        for block in blocks
+    )
+
+
+@pytest.mark.parametrize("limit", [1, 50, 2000, 10**6])
+def test_message_of_the_limit_may_be_stored_in_small_blocks(limit: int) -> None:
+    """As a frugal peer encodes what doesn't shrink: 5 bytes more for each 500."""
+    extensions = negotiate_extensions(
+        Request(
+            "GET", "/", Headers({"Sec-WebSocket-Extensions": "permessage-deflate"})
+        ),
+        (PerMessageDeflate(),),
+    )[1]
+    payload = random.Random(limit).randbytes(limit)
+    # The empty block at the end, of which 4 bytes stay at home (RFC 7692, 7.2.1).
+    encoded = stored(payload, 500) + b"\0"
+    slack = limit // 64 + 64
+    refused = struct.pack("!BBQ", 0xC2, 0xFF, limit + slack + 2**16)
+
+    reader = make_reader(extensions=extensions, max_size=limit)
+    data = wire(Frame(Opcode.BINARY, encoded, rsv1=True))
+
+    assert len(encoded) <= limit + slack
+    assert reader.receive_data(data) == [payload]
+    # By its header alone.
+    [fault] = reader.receive_data(refused)
     assert isinstance(fault, MessageTooBig)
 
 

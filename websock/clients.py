@@ -146,7 +146,8 @@ class Client:
         """Send a message (5.6).
 
         May be called from any thread, in callbacks too. It waits only if the peer
-        reads so slowly that its outbox is full.
+        reads so slowly that its outbox is full, or for another thread that sends to
+        it; the first who waits is the first to go on.
 
         Args:
             data: ``str`` is sent as text, ``bytes``, ``bytearray`` and
@@ -190,7 +191,8 @@ class Client:
     def ping(self, payload: bytes | None = None) -> None:
         """Send a Ping (5.5.2); its answer sets :attr:`latency`.
 
-        May be called from any thread; never waits.
+        May be called from any thread; never waits. Behind a full outbox there is
+        room for 16 Pings: more aren't sent, as the answers to those will tell.
 
         Args:
             payload: At most 125 bytes; :obj:`None` makes a random one.

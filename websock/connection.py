@@ -3,9 +3,10 @@
 Who may do what, and when:
 
 * One thread *reads*, by a :class:`~websock.receiving.Receiver`.
-* Any thread *sends*. What doesn't fit into the socket goes to the outbox, which
-  the keeper empties (the main thread, for a server). Nobody waits for the peer
-  while holding the lock.
+* Any thread *sends*, one at a time: it takes its turn when there is room, encodes
+  its message, and passes the turn on. What doesn't fit into the socket goes to the
+  outbox, which the keeper empties (the main thread, for a server). Nobody waits
+  for the peer, nor encodes, while holding the lock.
 * The keeper ends what takes too long, by cutting the transport.
 
 Layer: shells. May import: the core, transport, link, inbox, outbox.
@@ -13,7 +14,6 @@ Layer: shells. May import: the core, transport, link, inbox, outbox.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import secrets
@@ -25,7 +25,6 @@ from typing import Any, Final, Protocol
 from .closing import Close, CloseCode
 from .exceptions import (
     ConnectionClosed,
-    LocalProtocolError,
     RemoteProtocolError,
     SendTimeout,
 )
@@ -47,7 +46,9 @@ from .writer import SharedMessage
 __all__ = ["Connection", "Keeper"]
 
 MAX_PINGS: Final = 16
-"""Pings that wait for their Pongs; when there are more, the oldest is forgotten."""
+"""Pings that wait for their Pongs; when there are more, the oldest is forgotten.
+
+As many are sent behind a full outbox, so that keepalive has its own there."""
 
 UNSENT_LIMIT: Final = 128 * 1024
 """How much of a source the system keeps for a peer that reads slowly, in bytes."""
@@ -61,7 +62,8 @@ _ids = itertools.count(1)
 class Keeper(Protocol):
     """What a connection needs somebody else for; called from any thread.
 
-    A connection passes itself, as whatever kind of connection the keeper keeps.
+    A connection passes itself, as whatever kind of connection the keeper keeps. The
+    first two may be called with its lock held.
     """
 
     def flush_later(self, connection: Any, /) -> None:
@@ -104,19 +106,19 @@ class Connection:
     """
 
     __slots__ = (
-        "_deferred",
         "_encoding",
         "_finish_when_flushed",
         "_keeper",
         "_last_alive",
+        "_late_pings",
         "_lock",
         "_logger",
         "_outbox",
         "_peer_ended",
         "_pings",
         "_reader_ident",
-        "_room",
         "_send_timeout",
+        "_waiting",
         "_write_limit",
         "close_wanted",
         "id",
@@ -149,24 +151,23 @@ class Connection:
         self._write_limit = write_limit
         self._send_timeout = send_timeout
         self._logger = logger
-        # Guards the encoding of messages and their way into the outbox, so that
-        # they leave in the order of their compression. Only senders wait for it,
-        # and nobody else takes it while holding _lock.
-        self._encoding = threading.Lock()
-        # Guards the writing half of the protocol, and all fields down to _room. It
-        # is never held while waiting for a peer, encoding, or in a callback.
         self.link = make_link(transport, corks, max_size)
         """Short cut for plain messages; :obj:`None` if there is none."""
+        # Guards the writing half of the protocol, and all fields down to _waiting.
+        # It is never held while waiting for a peer, encoding, or in a callback.
         self._lock: Any = threading.Lock() if self.link is None else self.link
         self._outbox = Outbox()
-        # Broadcasts that came while somebody encoded.
-        self._deferred: list[SharedMessage] = []
         self._finish_when_flushed = False
         self.close_wanted: Close | None = None
         """What somebody wants to close the connection with; the reader ends then."""
         self._pings: dict[bytes, float] | None = None
-        # Made when somebody waits for room in the outbox.
-        self._room: threading.Condition | None = None
+        # Pings that were sent since the outbox is full.
+        self._late_pings = 0
+        # Whether a sender has the turn, from its look for room until its message is in
+        # the outbox: messages leave in the order of their compression.
+        self._encoding = False
+        # Who waits for the turn, or for room; the first come first.
+        self._waiting: list[threading.Condition] = []
         self.inbox = Inbox()
         """Messages for receivers in other threads than the reader's."""
         self._reader_ident: int | None = None
@@ -295,7 +296,7 @@ class Connection:
         with self._lock:
             if self._outbox.size >= self._write_limit:
                 try:
-                    self._wait_for_room()
+                    self._wait()
                 except SendTimeout:
                     return
             self.protocol.respond(event)
@@ -322,6 +323,7 @@ class Connection:
                 # its own side.
                 self.protocol.receive_eof()
             self._write_due()
+            self._wake_first()
         self._keeper.retire(self)
 
     # Sending: any thread.
@@ -341,12 +343,8 @@ class Connection:
         if self.logs_frames():
             self.log_frame(">", data)
         with self._lock:
-            if self._outbox.size >= self._write_limit:
-                self._wait_for_room()
-            self.protocol.check_can_send()
-        with self._encoding:
-            # Broadcasts of this thread come first.
-            self._take_deferred()
+            self._take_turn()
+        try:
             if isinstance(data, Frame):
                 encoded = self.protocol.encode_frame(data)
             else:
@@ -357,10 +355,15 @@ class Connection:
                 self.protocol.send_encoded(encoded)
                 self._write_due()
                 self._raise_if_lost()
-        self._send_deferred()
+        finally:
+            with self._lock:
+                self._pass_turn()
 
     def offer(self, message: SharedMessage, policy: str) -> bool:
         """Send a message that many get, without waiting.
+
+        While another one is being encoded, or sent in frames made by hand, it waits
+        for the end of that one, and is counted as if it were in the outbox.
 
         Args:
             message: The message.
@@ -370,61 +373,33 @@ class Connection:
             Whether the message is on its way.
 
         """
-        # Before any lock is taken: it may take long, for the first who needs it.
-        message.encode(self.protocol.extensions)
+        # Before the lock is taken: it may take long, for the first who needs it.
+        data, _ = message.encode(self.protocol.extensions)
         with self._lock:
-            if (
-                not self.protocol.can_send()
-                or self.close_wanted is not None
-                or self.protocol.is_mid_message
-            ):
+            if not self.protocol.can_send() or self.close_wanted is not None:
                 return False
-            if self._outbox.size >= self._write_limit and policy == "drop_oldest":
-                self._outbox.drop_oldest(self._write_limit)
-            full = self._outbox.size >= self._write_limit
-            if full and policy == "close":
-                self.close_wanted = Close(CloseCode.TRY_AGAIN_LATER, "too slow")
-                if self.link is not None:
-                    self.link.stop = True
-            elif full:
+            if not self._make_room(policy):
                 return False
-            else:
-                self._deferred.append(message)
+            if self._encoding or self.protocol.is_mid_message:
+                self._outbox.defer(message, policy, len(data))
                 if self.link is not None:
                     # What is sent from now on comes behind it.
                     self.link.plain = False
-        if full:
-            self._wake_to_end()
-            return False
-        self._send_deferred()
-        return not self._lost
-
-    def _send_deferred(self) -> None:
-        """Send what offer() left, unless somebody encodes, who does it afterwards."""
-        while self._deferred and self._encoding.acquire(blocking=False):
-            try:
-                self._take_deferred()
-            finally:
-                self._encoding.release()
-
-    def _take_deferred(self) -> None:
-        """Send what offer() left; with the lock of encoding held."""
-        assert self._encoding.locked()
-        if self._deferred:
-            with self._lock:
-                deferred, self._deferred = self._deferred, []
-                for message in deferred:
-                    # It's the middle of a message that is sent by hand, or the end
-                    # of the connection.
-                    with contextlib.suppress(LocalProtocolError, ConnectionClosed):
-                        self.protocol.send_shared(message)
-                self._write_due(droppable=True)
+                return True
+            self._send_shared(message)
+            return not self._lost
 
     def ping(self, payload: bytes | None = None) -> None:
         """Send a Ping; see :meth:`websock.Client.ping`."""
         if payload is None:
             payload = secrets.token_bytes(8)
         with self._lock:
+            if self._outbox.size >= self._write_limit:
+                if self._late_pings >= MAX_PINGS:
+                    # Once it reads again, the peer has enough to answer.
+                    self.protocol.check_can_send()
+                    return
+                self._late_pings += 1
             self.protocol.send_ping(payload)
             if self._pings is None:
                 self._pings = {}
@@ -446,8 +421,6 @@ class Connection:
             ):
                 return
             self.close_wanted = close
-            if self.link is not None:
-                self.link.stop = True
         self._wake_to_end()
 
     def abort(self) -> None:
@@ -469,6 +442,8 @@ class Connection:
         return ConnectionClosed(self.protocol.close_rcvd, self.protocol.close_sent)
 
     def _wake_to_end(self) -> None:
+        if self.link is not None:
+            self.link.stop = True
         self._keeper.expect_end(self)
         self.inbox.stop_pausing()
         if not self.is_reader():
@@ -494,8 +469,7 @@ class Connection:
         if self.link is not None:
             self.link.drop()
             self.link.plain = False
-        if self._room is not None:
-            self._room.notify_all()
+        self._wake_first()
 
     def _write_due(self, *, droppable: bool = False) -> None:
         """Write what the protocol has to send; what doesn't fit, to the outbox."""
@@ -527,29 +501,91 @@ class Connection:
         if self.link is not None:
             self.link.plain = (
                 not self._outbox.size
-                and not self._deferred
+                and not self._outbox.deferred_size
                 and not self.protocol.extensions
                 and not self.protocol.is_mid_message
                 and self.protocol.can_send()
             )
 
-    def _wait_for_room(self) -> None:
+    def _take_turn(self) -> None:
+        """Wait until it's the caller's turn to encode a message.
+
+        Raises:
+            ConnectionClosed: If the connection is closing, closed or lost.
+            SendTimeout: If there was no room in time; the connection is lost.
+
+        """
         assert self._lock.locked()
-        if self._room is None:
-            self._room = threading.Condition(self._lock)
+        if self._encoding or self._waiting or self._outbox.size >= self._write_limit:
+            self._wait()
+        self.protocol.check_can_send()
+        self._encoding = True
+
+    def _pass_turn(self) -> None:
+        """Send the broadcasts that came meanwhile, and let the next one go on."""
+        assert self._lock.locked()
+        self._encoding = False
+        if self._outbox.deferred_size and not self.protocol.is_mid_message:
+            for message, policy in self._outbox.take_deferred():
+                if self.protocol.can_send() and self._make_room(policy):
+                    self._send_shared(message)
+        self._wake_first()
+
+    def _wake_first(self) -> None:
+        """Let the first one that waits look again."""
+        if self._waiting:
+            self._waiting[0].notify()
+
+    def _wait(self) -> None:
+        """Wait for room and for those who came first, or the end of sending.
+
+        Raises:
+            SendTimeout: If there was no room in time; the connection is lost.
+
+        """
+        assert self._lock.locked()
         deadline = None
         if self._send_timeout is not None:
             deadline = monotonic() + self._send_timeout
-        while self._outbox.size >= self._write_limit and self.protocol.can_send():
-            if deadline is None:
-                self._room.wait()
-            elif not self._room.wait(max(0.0, deadline - monotonic())) and (
-                monotonic() >= deadline and self._outbox.size >= self._write_limit
-            ):
-                self._lose()
-                raise SendTimeout(
-                    f"the peer doesn't read: no room for {self._send_timeout:g} s"
-                )
+        wakeup = threading.Condition(self._lock)
+        self._waiting.append(wakeup)
+        try:
+            while self.protocol.can_send():
+                timeout = None
+                if self._waiting[0] is wakeup:
+                    full = self._outbox.size >= self._write_limit
+                    if not full and not self._encoding:
+                        return
+                    # The first one's deadline is the earliest of all.
+                    if full and deadline is not None:
+                        timeout = deadline - monotonic()
+                        if timeout <= 0:
+                            self._lose()
+                            raise SendTimeout(
+                                "the peer doesn't read: no room for"
+                                f" {self._send_timeout:g} s"
+                            )
+                wakeup.wait(timeout)
+        finally:
+            self._waiting.remove(wakeup)
+            # Whatever it was that this one got to know, the next one may go on, too.
+            self._wake_first()
+
+    def _make_room(self, policy: str) -> bool:
+        """Whether there is room for a broadcast, after the policy was obeyed."""
+        outbox = self._outbox
+        if policy == "drop_oldest":
+            outbox.drop_oldest(self._write_limit)
+        if outbox.size + outbox.deferred_size < self._write_limit:
+            return True
+        if policy == "close" and self.close_wanted is None:
+            self.close_wanted = Close(CloseCode.TRY_AGAIN_LATER, "too slow")
+            self._wake_to_end()
+        return False
+
+    def _send_shared(self, message: SharedMessage) -> None:
+        self.protocol.send_shared(message)
+        self._write_due(droppable=True)
 
     # The keeper's thread only.
 
@@ -570,8 +606,9 @@ class Connection:
                 self._outbox.write_to(self.transport)
             except OSError:
                 self._lose()
-            if self._room is not None and self._outbox.size < self._write_limit:
-                self._room.notify_all()
+            if self._outbox.size < self._write_limit:
+                self._late_pings = 0
+                self._wake_first()
             is_empty = self._outbox.is_empty()
             if is_empty:
                 self._allow_short_cut()
@@ -646,8 +683,7 @@ class Connection:
                 self._finish_when_flushed = True
                 if not self._outbox.size:
                     self.transport.finish_writing()
-                if self._room is not None:
-                    self._room.notify_all()
+                self._wake_first()
                 return False
             self._lose()
             return True

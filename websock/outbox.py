@@ -10,6 +10,7 @@ from typing import Final
 
 from .handshake import Source
 from .transport import Transport
+from .writer import SharedMessage
 
 __all__ = ["ENTRY_COST", "Outbox"]
 
@@ -20,16 +21,30 @@ ENTRY_COST: Final = 128
 class Outbox:
     """Pieces of data in the order in which they leave, and a source behind them.
 
+    Broadcasts may be deferred: those can't become data yet, because the message
+    before them isn't finished.
+
     Guarded by the lock of its connection.
     """
 
-    __slots__ = ("_entries", "_source", "flushed", "size")
+    __slots__ = (
+        "_deferred",
+        "_entries",
+        "_source",
+        "deferred_size",
+        "flushed",
+        "size",
+    )
 
     def __init__(self) -> None:
         # Each with whether it may be dropped; none while nothing waits, which is
         # most of the time.
         self._entries: deque[tuple[bytes | memoryview, bool]] | None = None
         self._source: Source | None = None
+        # Broadcasts with their policies and what they cost.
+        self._deferred: list[tuple[SharedMessage, str, int]] = []
+        self.deferred_size = 0
+        """What the deferred broadcasts cost, in bytes."""
         self.size = 0
         """What the data here costs, in bytes; 0 if nothing waits."""
         self.flushed = 0
@@ -47,6 +62,24 @@ class Outbox:
             self._entries = deque()
         self._entries.append((data, droppable))
         self.size += len(data) + ENTRY_COST
+
+    def defer(self, message: SharedMessage, policy: str, size: int) -> None:
+        """Keep a broadcast until :meth:`take_deferred`.
+
+        Args:
+            message: The broadcast.
+            policy: What to do if there is no room for it then.
+            size: How long it is on the wire, in bytes.
+
+        """
+        self._deferred.append((message, policy, size + ENTRY_COST))
+        self.deferred_size += size + ENTRY_COST
+
+    def take_deferred(self) -> list[tuple[SharedMessage, str]]:
+        """Take the broadcasts that were deferred, with their policies, in order."""
+        deferred, self._deferred = self._deferred, []
+        self.deferred_size = 0
+        return [(message, policy) for message, policy, _ in deferred]
 
     def append_source(self, source: Source) -> None:
         """Put the last of all behind everything else; it's closed in the end."""
@@ -99,7 +132,7 @@ class Outbox:
         return True
 
     def drop_oldest(self, limit: int) -> None:
-        """Drop waiting broadcasts until there is room.
+        """Drop waiting broadcasts until there is room; the deferred ones are last.
 
         Others can't be dropped: they were accepted, or the compression of later
         ones refers to them. A broadcast refers to nothing.
@@ -108,16 +141,22 @@ class Outbox:
             limit: Size below which there is room, in bytes.
 
         """
+        if self.size + self.deferred_size < limit:
+            return
         kept: deque[tuple[bytes | memoryview, bool]] = deque()
         for data, droppable in self._entries or ():
-            if droppable and self.size >= limit:
+            if droppable and self.size + self.deferred_size >= limit:
                 self.size -= len(data) + ENTRY_COST
             else:
                 kept.append((data, droppable))
         self._entries = kept
+        while self._deferred and self.size + self.deferred_size >= limit:
+            self.deferred_size -= self._deferred.pop(0)[2]
 
     def clear(self) -> None:
         """Drop everything."""
         self._entries = None
         self.size = 0
+        self._deferred = []
+        self.deferred_size = 0
         self._close_source()

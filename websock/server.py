@@ -453,7 +453,8 @@ class Server:
         """Send a message to all clients; encoded once, and never waits.
 
         A client whose outbox is full is treated as the option ``slow_client``
-        says; one that is lost stops nothing.
+        says; one that is lost stops nothing. One that is being sent another message
+        in frames made by hand gets this one behind it.
 
         Args:
             data: The message, as for :meth:`Client.send`.

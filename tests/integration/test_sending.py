@@ -147,7 +147,7 @@ def test_send_waits_for_room_and_goes_on(recorder: Recorder) -> None:
 
         sender = threading.Thread(target=send_more)
         sender.start()
-        assert wait_until(lambda: client._connection._room is not None)
+        assert wait_until(lambda: bool(client._connection._waiting))
         assert not done.is_set()
         for _ in range(count):
             peer.receive()
