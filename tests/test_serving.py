@@ -573,9 +573,12 @@ def test_stop_waits_no_longer_than_it_was_told_for_a_busy_client(
             server.alive = False
         thread.join(DEADLINE)
         ended = not thread.is_alive()
+        left = len(server.clients)
         gate.set()
         thread.join(DEADLINE)
     assert ended
+    # Whoever looks at the table now sees nobody, though a callback still runs.
+    assert left == 0
     assert ALIVE_TIMEOUT + 2 * module.TOLERANCE <= 1
 
 

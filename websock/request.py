@@ -121,7 +121,8 @@ class RequestReader:
         max_line: Bytes in the request line or in one header field, without the
             line end; RFC 9112 (3) wants at least 8,000.
         max_headers: Header fields; browsers send about 20.
-        max_header_size: Bytes in all header fields, line ends included.
+        max_header_size: Bytes in all header fields, line ends included. They are kept
+            as long as the connection; Node.js and h11 take as many.
 
     """
 
@@ -146,7 +147,7 @@ class RequestReader:
         *,
         max_line: int = 8192,
         max_headers: int = 128,
-        max_header_size: int = 65536,
+        max_header_size: int = 16384,
     ) -> None:
         self._max_line = max_line
         self._max_headers = max_headers

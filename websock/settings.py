@@ -172,7 +172,8 @@ class Settings:
     max_connections: int | None = option(
         16384,
         "Most WebSockets at a time; others get 503. None means no limit.",
-        "Each takes a thread, 25 to 40 KiB of memory: half a gigabyte in all.",
+        "Each takes a thread, and 25 to 40 KiB of memory, or 65 if its request has the"
+        " most header fields there may be: half a gigabyte in all, or one at worst.",
         "connections",
     )
     max_connections_per_ip: int | None = option(
