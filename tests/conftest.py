@@ -21,6 +21,11 @@ BROWSER = Path(__file__).parent / "browser"
 LONG = ("integration/attacks/", "integration/test_foreign", "docs/", "test_benchmarks")
 INTEGRATION = Path(__file__).parent / "integration"
 
+# What is about the accelerator alone has nothing to test in the run without it.
+collect_ignore = (
+    ["test_link_alone.py"] if os.environ.get("WEBSOCK_SPEEDUPS") == "skip" else []
+)
+
 # A time limit for each example would measure the machine, not the code.
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, database=None)

@@ -225,6 +225,8 @@ begin_with_rest(LinkObject *self, Batch *batch)
 static Outcome
 wait_for_frames(LinkObject *self, Batch *batch, Frame *frame)
 {
+    int arrived = 0;
+
     if (!write_corked(self)) {
         return BLOCKED;
     }
@@ -236,6 +238,10 @@ wait_for_frames(LinkObject *self, Batch *batch, Frame *frame)
         Verdict verdict = look(self, batch->data, batch->size, frame);
         ssize_t count;
 
+        if (arrived && verdict != OTHER) {
+            /* A Pong may mean nothing: the core knows. */
+            atomic_store(&self->heard_at, corks_now());
+        }
         if (verdict != PARTIAL) {
             return READY;
         }
@@ -252,9 +258,7 @@ wait_for_frames(LinkObject *self, Batch *batch, Frame *frame)
                      batch->capacity - batch->size, 0);
         if (count > 0) {
             batch->size += (size_t)count;
-            if (frame->head) {
-                atomic_store(&self->heard_at, corks_now());
-            }
+            arrived = 1;
         }
         else if (count < 0 && errno == EINTR) {
             return INTERRUPTED;
@@ -445,7 +449,7 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
             keep_rest(self, &batch, 0);
             break;
         }
-        if (function == Py_None) {
+        if (function == Py_None || atomic_load(&self->stop)) {
             undo(&batch, &frame);
             result = rest_for_core(self, &batch, 0);
             break;
@@ -462,7 +466,6 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
             break;
         }
         self->connection = args[2];
-        atomic_store(&self->heard_at, corks_now());
         atomic_store(&self->owner, link_self());
         result = call_back(self, &batch, function, args[1]);
         atomic_store(&self->owner, 0);

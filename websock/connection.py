@@ -382,9 +382,8 @@ class Connection:
                 return False
             if self._encoding or self.protocol.is_mid_message:
                 self._outbox.defer(message, policy, len(data))
-                if self.link is not None:
-                    # What is sent from now on comes behind it.
-                    self.link.plain = False
+                # What is sent from now on comes behind it.
+                self._allow_short_cut()
                 return True
             self._send_shared(message)
             return not self._lost
@@ -426,6 +425,7 @@ class Connection:
     def abort(self) -> None:
         """Cut the connection; see :meth:`websock.Client.abort`."""
         with self._lock:
+            self._write_due()  # What was sent before.
             self._lose()
 
     def logs_frames(self) -> bool:
