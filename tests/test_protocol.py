@@ -149,13 +149,13 @@ def test_bytes_behind_the_request_can_be_taken() -> None:
 def test_protocol_knows_whether_it_is_between_messages() -> None:
     """Not before there may be any."""
     protocol, request = connecting()
-    assert not protocol.is_between_messages
-
+    answers = [protocol.is_between_messages]
     protocol.accept(request)
-
-    assert protocol.is_between_messages
+    answers.append(protocol.is_between_messages)
     protocol.receive_data(b"\x81")
-    assert not protocol.is_between_messages
+    answers.append(protocol.is_between_messages)
+
+    assert answers == [False, True, False]
 
 
 def test_request_comes_in_pieces() -> None:

@@ -725,9 +725,15 @@ def test_whoever_is_refused_is_not_the_one_who_is_served_once(
     assert server.wait_ready(DEADLINE)
     for _ in range(3):
         assert ask(server, Peer.request("/no"))[0] == 403
-    with Peer(server.address) as slow:
+    serving = server._serving
+    assert serving is not None
+    with Peer(server.address) as slow, Peer(server.address) as busy:
+        assert wait_until(lambda: len(serving._intake._newcomers) == 2)
         slow.socket.sendall(Peer.request("/slow"))
         assert asked.wait(DEADLINE)
+        # It's accepted already, and one is asked at a time.
+        busy.socket.sendall(Peer.request())
+        assert busy.read_response()[0] == 503
         with Peer(server.address) as next_one:
             next_one.socket.sendall(Peer.request())
             gate.set()
