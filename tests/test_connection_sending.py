@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import random
 import threading
 import zlib
@@ -407,10 +408,10 @@ def inflated(frames: list[Frame]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**32),
-    counts=st.lists(st.integers(1, 30), min_size=2, max_size=3),
+    counts=st.lists(st.integers(1, 10), min_size=2, max_size=3),
     size=st.integers(1, 3000),
     policy=st.sampled_from(["drop_oldest", "drop_newest"]),
 )
@@ -440,7 +441,7 @@ def test_messages_of_threads_never_mix(
             wire.connection.send(text(who, number))
 
     def broadcast() -> None:
-        for number in range(20):
+        for number in range(10):
             wire.connection.offer(SharedMessage(text("b", number)), policy)
 
     jobs = [functools.partial(send, str(n), count) for n, count in enumerate(counts)]
@@ -451,7 +452,8 @@ def test_messages_of_threads_never_mix(
         while not last:
             last = over.is_set()
             while not wire.connection.flush():
-                pass
+                # Without the GIL, nobody else might get the lock.
+                os.sched_yield()
 
     flusher, flushed = start(flush)
     senders = [start(job) for job in jobs]
