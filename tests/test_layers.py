@@ -50,6 +50,7 @@ STOREYS: Final = {
         "link",
         "inbox",
         "outbox",
+        "keeper",
         "connection",
         "keepalive",
         "receiving",

@@ -9,7 +9,8 @@ Who may do what, and when:
   for the peer, nor encodes, while holding the lock.
 * The keeper ends what takes too long, by cutting the transport.
 
-Layer: shells. May import: the core, transport, link, inbox, outbox.
+Layer: shells. May import: the core, transport, link, inbox, outbox,
+keeper.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import secrets
 import threading
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from .closing import Close, CloseCode
 from .exceptions import (
@@ -33,6 +34,7 @@ from .frames import Frame, check_close
 from .handshake import Response
 from .headers import Headers
 from .inbox import Inbox
+from .keeper import Keeper
 from .lifecycle import State
 from .link import Corks, make_link
 from .messages import Data, Event, Pong
@@ -43,7 +45,7 @@ from .request import Request
 from .transport import Transport, show_address
 from .writer import SharedMessage
 
-__all__ = ["Connection", "Keeper"]
+__all__ = ["Connection"]
 
 MAX_PINGS: Final = 16
 """Pings that wait for their Pongs; when there are more, the oldest is forgotten.
@@ -57,34 +59,6 @@ DRAIN_READS: Final = 4
 """Reads in a row from a connection that is drained, before others have their turn."""
 
 _ids = itertools.count(1)
-
-
-class Keeper(Protocol):
-    """What a connection needs somebody else for; called from any thread.
-
-    A connection passes itself, as whatever kind of connection the keeper keeps. The
-    first two may be called with its lock held.
-    """
-
-    def flush_later(self, connection: Any, /) -> None:
-        """Call :meth:`Connection.flush` when the transport can be written."""
-        ...
-
-    def expect_end(self, connection: Any, /) -> None:
-        """Call :meth:`Connection.enforce_end` after ``close_timeout``."""
-        ...
-
-    def retire(self, connection: Any, /) -> None:
-        """Finish the closing handshake, and close the descriptor."""
-        ...
-
-    def ping_sent(self, connection: Any, payload: bytes, /) -> None:
-        """Note that a Ping was sent."""
-        ...
-
-    def pong_received(self, connection: Any, payload: bytes, /) -> None:
-        """Note, in the reader's thread, that a Ping was answered."""
-        ...
 
 
 class Connection:

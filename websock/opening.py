@@ -4,7 +4,7 @@ Who answers is the client's thread for a WebSocket, and the main thread or one o
 its pool for plain HTTP.
 
 Layer: shells. May import: the core, logs, settings, callbacks,
-connection, receiving, clients.
+keeper, connection, receiving, clients.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from .callbacks import Callbacks
 from .clients import Client
-from .connection import Connection, Keeper
+from .connection import Connection
 from .exceptions import ConnectionClosed, HandshakeError
 from .extensions.base import ServerExtensionFactory
 from .handshake import (
@@ -26,6 +26,7 @@ from .handshake import (
     refuse,
 )
 from .headers import Headers
+from .keeper import Keeper
 from .logs import escape
 from .receiving import Receiver
 from .request import Request
