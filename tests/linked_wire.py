@@ -6,6 +6,7 @@ the same bytes, in the same pieces, and be held to the same.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -14,7 +15,7 @@ import socket
 import struct
 import termios
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Any, Final, Self
 
@@ -35,6 +36,7 @@ __all__ = [
     "PATHS",
     "Line",
     "busy_corks",
+    "load",
     "require_link",
     "tcp_pair",
     "unread",
@@ -78,19 +80,55 @@ def require_link() -> None:
         missing("the extension module websock._link", "pip install -e .")
 
 
+@contextlib.contextmanager
+def stepping(corks: Corks) -> Iterator[Callable[[], None]]:
+    """Give a function that makes one step of a connection that counts there."""
+    ours, peer = tcp_pair()
+    with ours, peer:
+        short_cut = link.Link(ours.fileno(), corks, None)
+
+        def step() -> None:
+            peer.sendall(masked(1, b"x"))
+            short_cut.step(lambda: lambda client, message: None, None, None)
+
+        yield step
+
+
+def step_until_corking(corks: Corks, step: Callable[[], None]) -> None:
+    """Make so many steps that corking pays."""
+    deadline = monotonic() + DEADLINE
+    while not corks.corking:
+        assert monotonic() < deadline
+        step()
+
+
 def busy_corks() -> Corks:
     """Make a server's, under load: from now on messages are corked."""
     require_link()
     corks = Corks(lambda: None)
-    ours, peer = tcp_pair()
-    with ours, peer:
-        short_cut = link.Link(ours.fileno(), corks, None)
-        deadline = monotonic() + DEADLINE
-        while not corks.corking:
-            assert monotonic() < deadline
-            peer.sendall(masked(1, b"x"))
-            short_cut.step(lambda: lambda client, message: None, None, None)
+    with stepping(corks) as step:
+        step_until_corking(corks, step)
     return corks
+
+
+@contextlib.contextmanager
+def load(corks: Corks) -> Iterator[None]:
+    """Keep a server that ticks under load, from a thread."""
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.is_set():
+            step()
+
+    with stepping(corks) as step:
+        step_until_corking(corks, step)
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(DEADLINE)
 
 
 class Line:

@@ -471,7 +471,7 @@ def test_broadcasts_keep_their_place(path: str, corks: Any) -> None:
 
     def callback(line: Line, message: str | bytes) -> None:
         line.connection.send("one")
-        assert line.connection.offer(SharedMessage("two"), "drop")
+        assert line.connection.offer(SharedMessage("two"), "close")
         line.connection.send("three")
 
     with Line(path, callback, corks=corks) as line:
