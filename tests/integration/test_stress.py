@@ -6,6 +6,7 @@ import contextlib
 import functools
 import gc
 import os
+import queue
 import random
 import socket
 import struct
@@ -19,6 +20,7 @@ import pytest
 
 from tests.tools import wait_until
 from websock import Client, ConnectionClosed, Opcode, WebSocketServer
+from websock.frames import Frame, serialize_frame
 
 from .wire import DEADLINE, Peer, Recorder, running
 
@@ -69,6 +71,8 @@ class StrictReader(threading.Thread):
                 (self.close_code,) = struct.unpack("!H", frame.payload[:2])
                 self.peer.send_close(self.close_code or 1000)
                 assert self.peer.read_to_end() == b""
+                # Or else the server waits for it.
+                self.peer.socket.close()
                 return
             if frame.opcode == Opcode.PING:
                 continue
@@ -187,6 +191,89 @@ def test_senders_broadcasters_and_closers_at_once() -> None:
         recorder.received.get_nowait() for _ in range(recorder.received.qsize())
     ]
     assert len(received) == MESSAGES * CLIENTS // 2
+
+
+def test_callbacks_send_beside_eight_threads() -> None:
+    """What callbacks send to their own clients keeps its place among all the rest.
+
+    Four threads send to each of fifty clients, two broadcast, one pings, and one
+    closes half of the clients, while every peer talks without waiting for answers.
+    """
+    opened: queue.Queue[Client] = queue.Queue()
+
+    def answer(client: Client, message: str | bytes) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            client.send(text("callback", int(message)))
+
+    server = WebSocketServer(
+        "127.0.0.1",
+        0,
+        on_connection_open=opened.put,
+        on_data_receive=answer,
+        write_limit=2**26,
+    )
+    with running(server):
+        peers = [Peer(server.address).open() for _ in range(50)]
+        arrived = [opened.get(timeout=DEADLINE) for _ in peers]
+        by_address = {client.address: client for client in arrived}
+        clients = [by_address[peer.socket.getsockname()] for peer in peers]
+        readers = [StrictReader(peer) for peer in peers]
+        leaving = set(clients[::2])
+
+        def send(name: int) -> None:
+            for number in range(MESSAGES):
+                for client in clients:
+                    with contextlib.suppress(ConnectionClosed):
+                        client.send(text(name, number))
+
+        def broadcast(name: str) -> None:
+            for number in range(MESSAGES):
+                server.broadcast(text(name, number))
+
+        def ping() -> None:
+            for _ in range(MESSAGES):
+                for client in clients[1::2]:
+                    client.ping()
+
+        def close() -> None:
+            for client in leaving:
+                server.close_client(client, 4000, "enough")
+
+        def talk() -> None:
+            for number in range(0, 10 * MESSAGES, 10):
+                for peer in peers[1::2]:
+                    data = b"".join(
+                        serialize_frame(Frame(Opcode.TEXT, b"%d" % place), b"mask")
+                        for place in range(number, number + 10)
+                    )
+                    peer.socket.sendall(data)
+
+        run_all(
+            *(functools.partial(send, name) for name in range(4)),
+            *(functools.partial(broadcast, name) for name in "ab"),
+            ping,
+            close,
+            talk,
+        )
+
+        def all_answered() -> bool:
+            return all(
+                reader.error is not None
+                or len(reader.got.get("callback", ())) == 10 * MESSAGES
+                for reader in readers[1::2]
+            )
+
+        assert wait_until(all_answered, DEADLINE)
+        server.shutdown()
+        for reader in readers:
+            reader.finish()
+    for peer in peers:
+        peer.socket.close()
+    for number, reader in enumerate(readers):
+        assert reader.close_code == (1001 if number % 2 else 4000)
+        for sender, numbers in reader.got.items():
+            count = 10 * MESSAGES if sender == "callback" else MESSAGES
+            assert numbers == list(range(count if number % 2 else len(numbers))), sender
 
 
 @pytest.mark.parametrize("victim", range(4))
