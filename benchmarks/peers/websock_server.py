@@ -46,8 +46,11 @@ def main() -> None:
 
     def tell() -> None:
         server.wait_ready(10)
-        compiled = "websock._speedups" in sys.modules
-        notes = ["with C twin" if compiled else "pure Python"]
+        notes = ["pure Python"]
+        if "websock._link" in sys.modules:
+            notes = ["with accelerator"]
+        elif "websock._speedups" in sys.modules:
+            notes = ["with C twin, without accelerator"]
         ready(server.address[1], "websock", installed_version(), notes)
 
     threading.Thread(target=tell, daemon=True).start()
