@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 from websock import _masking, link
 from websock.exceptions import ConnectionClosed
 from websock.frames import Frame, Opcode, serialize_frame
+from websock.messages import Pong
+from websock.protocol import Protocol
 from websock.writer import SharedMessage
 
 from .fake_wire import DEADLINE, KEY, FakeTransport, masked, split, texts
@@ -379,6 +381,16 @@ def test_byte_by_byte_has_the_same_outcome(name: str) -> None:
     assert all(outcome == outcomes[0] for outcome in outcomes)
 
 
+@pytest.mark.parametrize("name", ["messages", "pings"])
+def test_two_pieces_have_the_same_outcome(name: str) -> None:
+    """Wherever the cut is, with whole frames behind it."""
+    stream = interesting()[name]
+    whole = play_both([stream], echo, None)
+
+    for place in range(1, 32):
+        assert play_both([stream[:place], stream[place:]], echo, None) == whole
+
+
 @pytest.mark.parametrize(
     ("data", "code"),
     [
@@ -595,3 +607,55 @@ def test_lock_of_a_connection_is_a_lock(path: str) -> None:
         lock.release()
         with pytest.raises(RuntimeError):
             condition.notify()
+
+
+def test_pong_comes_behind_a_large_message(path: str, corks: Any) -> None:
+    """Also while that one waits for the end of the batch."""
+
+    def callback(line: Line, message: str | bytes) -> None:
+        line.connection.send(b"x" * 50_000)
+
+    with Line(path, callback, corks=corks) as line:
+        line.play([masked(TEXT, b"x") + masked(PING, b"y") + masked(TEXT, b"z")])
+        line.finish()
+
+        assert [type(e) for e in line.messages()] == [bytes, Pong, bytes]
+
+
+def test_own_message_comes_behind_a_broadcast_that_waits(
+    path: str, corks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broadcast waits while another thread's message is being encoded."""
+    encode = Protocol.encode_message
+    encoding, go_on, sent = (threading.Event() for _ in range(3))
+
+    def encode_slowly(self: Protocol, data: Any, **options: Any) -> Any:
+        if data == "slow":
+            encoding.set()
+            assert go_on.wait(DEADLINE)
+        return encode(self, data, **options)
+
+    def callback(line: Line, message: str | bytes) -> None:
+        connection = line.connection
+        other = threading.Thread(target=connection.send, args=("slow",))
+        other.start()
+        assert encoding.wait(DEADLINE)
+        assert connection.offer(SharedMessage("broadcast"), "close")
+        helper = threading.Thread(
+            target=lambda: (
+                wait_until(lambda: bool(connection._waiting) or sent.is_set()),
+                go_on.set(),
+            )
+        )
+        helper.start()
+        connection.send("own")
+        sent.set()
+        for thread in (other, helper):
+            thread.join(DEADLINE)
+
+    monkeypatch.setattr(Protocol, "encode_message", encode_slowly)
+    with Line(path, callback, corks=corks) as line:
+        line.play([masked(TEXT, b"x")])
+        line.finish()
+
+        assert line.messages() == ["slow", "broadcast", "own"]

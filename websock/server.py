@@ -126,7 +126,7 @@ class Server:
         self._is_used_up = False
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; a callback takes effect at once."""
+        """Set an attribute; a callback takes effect for what is read from now on."""
         if name in EVENTS:
             if "callbacks" not in self.__dict__:
                 raise RuntimeError(f"call super().__init__() before you set {name}")
