@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from websock import _masking, link
+from websock.connection import Connection
 from websock.exceptions import ConnectionClosed
 from websock.frames import Frame, Opcode, serialize_frame
 from websock.messages import Pong
@@ -635,18 +636,17 @@ def test_own_message_comes_behind_a_broadcast_that_waits(
             assert go_on.wait(DEADLINE)
         return encode(self, data, **options)
 
+    def release(connection: Connection) -> None:
+        wait_until(lambda: bool(connection._waiting) or sent.is_set())
+        go_on.set()
+
     def callback(line: Line, message: str | bytes) -> None:
         connection = line.connection
         other = threading.Thread(target=connection.send, args=("slow",))
         other.start()
         assert encoding.wait(DEADLINE)
         assert connection.offer(SharedMessage("broadcast"), "close")
-        helper = threading.Thread(
-            target=lambda: (
-                wait_until(lambda: bool(connection._waiting) or sent.is_set()),
-                go_on.set(),
-            )
-        )
+        helper = threading.Thread(target=release, args=(connection,))
         helper.start()
         connection.send("own")
         sent.set()
