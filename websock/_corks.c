@@ -161,6 +161,13 @@ corks_tick(CorksObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+corks_renew(CorksObject *self, PyObject *Py_UNUSED(ignored))
+{
+    atomic_fetch_add(&self->choice, 1);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 corks_is_corking(CorksObject *self, void *Py_UNUSED(closure))
 {
     return PyBool_FromLong(atomic_load(&self->corking));
@@ -219,6 +226,8 @@ static PyMethodDef methods[] = {
     {"tick", (PyCFunction)corks_tick, METH_NOARGS,
      PyDoc_STR("Return the connections that have held back for too long; None if "
                "nobody holds back any more.")},
+    {"renew", (PyCFunction)corks_renew, METH_NOARGS,
+     PyDoc_STR("Let all links choose anew what they call.")},
     {NULL, NULL, 0, NULL},
 };
 

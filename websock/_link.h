@@ -28,6 +28,7 @@ typedef struct {
     Gate gate;
     PyObject *on_busy; /* called when corking begins to pay */
     atomic_int corking;
+    atomic_ulong choice; /* another number when functions must be chosen anew */
     atomic_ulong steps;
     atomic_uint_least64_t checked_at; /* when steps was a multiple of CHECK_EVERY */
     /* The main thread's. */

@@ -355,9 +355,11 @@ rest_for_core(LinkObject *self, Batch *batch, size_t position)
     return rest;
 }
 
-/* Everything with the GIL: the callbacks, one for each whole message. */
+/* Everything with the GIL: the callbacks, one for each whole message, as long as the
+ * choice of the function is still good. */
 static PyObject *
-call_back(LinkObject *self, Batch *batch, PyObject *function, PyObject *client)
+call_back(LinkObject *self, Batch *batch, PyObject *function, PyObject *client,
+          unsigned long choice)
 {
     size_t position = 0;
 
@@ -372,7 +374,7 @@ call_back(LinkObject *self, Batch *batch, PyObject *function, PyObject *client)
         if (verdict == OTHER) {
             return rest_for_core(self, batch, position);
         }
-        if (verdict == PARTIAL) {
+        if (verdict == PARTIAL || atomic_load(&self->corks->choice) != choice) {
             if (!keep_rest(self, batch, position)) {
                 return NULL;
             }
@@ -423,6 +425,7 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
     Batch batch = {.data = buffer, .capacity = BUFFER_SIZE};
     Frame frame;
     PyObject *function = NULL, *result = NULL;
+    unsigned long choice;
     Outcome outcome;
 
     if (nargs != 3) {
@@ -443,6 +446,7 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
     switch (outcome) {
     case READY:
         /* Only now: it may have changed while there was nothing to read. */
+        choice = atomic_load(&self->corks->choice);
         function = PyObject_CallNoArgs(args[0]);
         if (function == NULL) {
             undo(&batch, &frame);
@@ -467,7 +471,7 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
         }
         self->connection = args[2];
         atomic_store(&self->owner, link_self());
-        result = call_back(self, &batch, function, args[1]);
+        result = call_back(self, &batch, function, args[1], choice);
         atomic_store(&self->owner, 0);
         break;
     case ENDED:

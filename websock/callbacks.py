@@ -106,6 +106,8 @@ class Callbacks:
         self._functions: dict[str, tuple[Callable[..., Any], ...]] = dict.fromkeys(
             EVENTS, ()
         )
+        self.changed: Callable[[], object] | None = None
+        """Called when there are other functions; for whoever remembers them."""
         self._flood_began = 0.0
         self._flood_count = 0
 
@@ -164,6 +166,8 @@ class Callbacks:
         functions += self._added[event]
         most = EVENTS[event]
         self._functions[event] = tuple(adapt(f, most) for f in functions)
+        if self.changed is not None:
+            self.changed()
 
     def functions(self, event: str) -> tuple[Callable[..., Any], ...]:
         """Everything that ``event`` calls, in order."""

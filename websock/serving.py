@@ -139,6 +139,7 @@ class Serving:
             self._loop, logger, settings.ping_interval, settings.ping_timeout
         )
         self._corks = None if Corks is None else Corks(self._start_ticking)
+        callbacks.changed = None if self._corks is None else self._corks.renew
         self._listeners: list[socket.socket] = []
         self._hosts = settings.hosts
         self._ident: int | None = None

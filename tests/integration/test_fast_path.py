@@ -272,3 +272,31 @@ def test_frames_are_logged_as_soon_as_somebody_wants_it(
         ["<", "'meanwhile'"],
         [">", "'meanwhile'"],
     ]
+
+
+def test_callback_that_replaces_itself_was_called_for_the_last_time() -> None:
+    """Also if the next messages came with the one that it got."""
+    got: queue.Queue[tuple[str, str | bytes]] = queue.Queue()
+
+    def chat(client: Client, data: str | bytes) -> None:
+        got.put(("chat", data))
+        server.remove_callback("on_data_receive", chat)
+        server.add_callback("on_data_receive", rest)
+
+    def rest(client: Client, data: str | bytes) -> None:
+        got.put(("rest", data))
+
+    def login(client: Client, data: str | bytes) -> None:
+        got.put(("login", data))
+        server.on_data_receive = chat
+
+    server = make_server(login)
+    with running(server), Peer(server.address).open() as peer:
+        peer.socket.sendall(text("name", "hello", "again", "and again"))
+
+        assert [got.get(timeout=DEADLINE) for _ in range(4)] == [
+            ("login", "name"),
+            ("chat", "hello"),
+            ("rest", "again"),
+            ("rest", "and again"),
+        ]
