@@ -179,7 +179,8 @@ class Server:
         """Accept one client, serve it on the calling thread, and return.
 
         Peers whose request is refused don't count. ``on_server_destruct`` doesn't
-        run: the server can serve again.
+        run: the server can serve again. SIGTERM and Ctrl-C end it as they end
+        :meth:`serve_forever`.
 
         Raises:
             OSError: If the address can't be bound; ``errno`` says why.
@@ -191,11 +192,6 @@ class Server:
         serving = self._begin(accepted.put)
         if serving is None:
             return
-        try:
-            self._listen(serving)
-        except BaseException:
-            self._forget()
-            raise
 
         def serve() -> None:
             try:
@@ -205,17 +201,25 @@ class Server:
                 serving.finish()
 
         keeper = threading.Thread(target=serve, name="websock-main", daemon=True)
-        keeper.start()
         try:
-            while (session := accepted.get()) is not None:
-                session.run()
-                if serving.has_served:
-                    break
-                serving.let_next_in()
+            with stop_signals(
+                lambda: serving.stop(_soon()), serving.wakeup_fd
+            ) as interrupted:
+                self._listen(serving)
+                keeper.start()
+                try:
+                    while (session := accepted.get()) is not None:
+                        session.run()
+                        if serving.has_served:
+                            break
+                        serving.let_next_in()
+                finally:
+                    serving.stop(_soon())
+                    keeper.join()
         finally:
-            serving.stop(_soon())
-            keeper.join()
             self._forget()
+        if interrupted():
+            raise KeyboardInterrupt
 
     def _begin(
         self, hand_over: Callable[[Session], None] | None = None

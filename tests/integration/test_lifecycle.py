@@ -408,7 +408,7 @@ def tell():
 threading.Thread(target=tell).start()
 before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
 try:
-    server.serve_forever()
+    getattr(server, sys.argv[1])()
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
@@ -417,12 +417,17 @@ print("threads", threading.active_count(), flush=True)
 
 
 @pytest.mark.parametrize(
+    ("method", "after"), [("serve_forever", ["destruct"]), ("serve_once", [])]
+)
+@pytest.mark.parametrize(
     ("number", "last"), [(signal.SIGTERM, []), (signal.SIGINT, ["interrupted"])]
 )
-def test_signal_ends_a_script_in_order(number: int, last: list[str]) -> None:
+def test_signal_ends_a_script_in_order(
+    number: int, last: list[str], method: str, after: list[str]
+) -> None:
     """1001 to all, callbacks, ``on_server_destruct``; status 0, no thread left."""
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", PROGRAM, method],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
@@ -436,7 +441,7 @@ def test_signal_ends_a_script_in_order(number: int, last: list[str]) -> None:
             assert peer.closes(1001)
         output = process.stdout.read().split("\n")
         assert process.wait(DEADLINE) == 0
-    assert output == ["close 1001", "destruct", *last, "threads 1", ""]
+    assert output == ["close 1001", *after, *last, "threads 1", ""]
 
 
 SIGNALLED = """
