@@ -24,7 +24,7 @@ INSTALL := env PYTHONWARNINGS='ignore:Editable installation' $(BIN)/pip install 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help chat test quick tools lint lint-format lint-style types docs modules matrix \
-  everything autobahn browser node dart docker-test bench format clean named
+  everything autobahn browser node dart docker-test sanitize bench format clean named
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | \
@@ -88,6 +88,9 @@ dart: $(VENV)/.dev ## Run the tests with Dart and Flutter
 
 docker-test: $(VENV)/.dev ## Build the image, run it, and talk to it
 	.ci/tools/docker-engine.sh $(PYTEST) -m docker
+
+sanitize: $(VENV)/.dev ## Run the C files under gcc's sanitizers (six minutes; not part of test)
+	.ci/tools/sanitize.sh $(BIN)/python
 
 bench: $(VENV)/.dev ## Measure speed beside other servers (see benchmarks/README.md)
 	$(BIN)/python -m benchmarks $(if $(WORK),--work $(WORK)) $(if $(PEERS),--peers $(PEERS)) \

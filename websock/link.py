@@ -20,6 +20,10 @@ The connection says what is plain, by ``plain``; it takes with ``take()`` what i
 corked before it writes anything itself, and with ``take_unread()`` what was read
 and not processed before it reads itself.
 
+A step has a buffer of 32 KiB on its thread's stack. With ``threading.stack_size()``
+of 48 KiB, CPython 3.11 and 3.13 still serve, and with 32 KiB they don't; what
+callbacks need comes on top.
+
 Layer: shells. May import: _masking, transport, _link.
 """
 
