@@ -226,9 +226,10 @@ class Client:
     def abort(self) -> None:
         """Cut the connection without a closing handshake (7.1.7).
 
-        May be called from any thread, and returns at once; the peer sees 1006.
+        May be called from any thread, and returns at once; the peer sees 1006. No
+        further message of this client is delivered.
         """
-        self._connection.abort()
+        self._connection.discard()
 
 
 def client_of(error: BaseException) -> Client | None:

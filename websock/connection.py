@@ -9,8 +9,8 @@ Who may do what, and when:
   for the peer, nor encodes, while holding the lock.
 * The keeper ends what takes too long, by cutting the transport.
 
-Layer: shells. May import: the core, transport, link, inbox, outbox,
-keeper.
+Layer: shells. May import: the core, logs, transport, link, inbox,
+outbox, keeper.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from .inbox import Inbox
 from .keeper import Keeper
 from .lifecycle import State
 from .link import Corks, make_link
+from .logs import escape
 from .messages import Data, Event, Pong
 from .outbox import Outbox
 from .protocol import Protocol as WebSocketProtocol
@@ -397,10 +398,19 @@ class Connection:
         self._wake_to_end()
 
     def abort(self) -> None:
-        """Cut the connection; see :meth:`websock.Client.abort`."""
+        """Cut the connection; what has come by then is still delivered."""
         with self._lock:
             self._write_due()  # What was sent before.
             self._lose()
+
+    def discard(self) -> None:
+        """Cut the connection for good; see :meth:`websock.Client.abort`."""
+        with self._lock:
+            if self.close_wanted is None:
+                self.close_wanted = Close(CloseCode.ABNORMAL_CLOSURE)
+        if self.link is not None:
+            self.link.stop = True
+        self.abort()
 
     def logs_frames(self) -> bool:
         """Whether there is somewhere to log frames to."""
@@ -568,11 +578,11 @@ class Connection:
 
         Of a source, that is one piece at most: others have their turn.
         """
-        fault: OSError | None = None
+        fault: Exception | None = None
         with self._lock:
             try:
                 self._outbox.read_source()
-            except OSError as error:
+            except Exception as error:
                 # The peer was told how much comes, and sees that not all came.
                 fault = error
                 self._lose()
@@ -589,7 +599,8 @@ class Connection:
             if is_empty and self._finish_when_flushed:
                 self.transport.finish_writing()
         if fault is not None:
-            self._logger.warning("%s: response cut: %s", self, fault.strerror)
+            reason = fault.strerror if isinstance(fault, OSError) else fault
+            self._logger.warning("%s: response cut: %s", self, escape(str(reason)))
         return is_empty
 
     def finish(self) -> None:

@@ -79,7 +79,8 @@ class Source(Protocol):
     """Content of a response that is read piece by piece, while it's sent.
 
     It's used for one response, by one thread at a time; whoever sends that response
-    closes it.
+    closes it. A server reads it on its main thread while the response is sent: what
+    it takes must be at hand, as a local file is, because everybody else waits.
     """
 
     @property

@@ -31,6 +31,7 @@ class Outbox:
         "_deferred",
         "_entries",
         "_source",
+        "_source_left",
         "deferred_size",
         "flushed",
         "size",
@@ -40,7 +41,9 @@ class Outbox:
         # Each with whether it may be dropped; none while nothing waits, which is
         # most of the time.
         self._entries: deque[tuple[bytes | memoryview, bool]] | None = None
+        # What is read piece by piece, and how much of it is to come, in bytes.
         self._source: Source | None = None
+        self._source_left = 0
         # Broadcasts with their policies and what they cost.
         self._deferred: list[tuple[SharedMessage, str, int]] = []
         self.deferred_size = 0
@@ -84,17 +87,21 @@ class Outbox:
     def append_source(self, source: Source) -> None:
         """Put the last of all behind everything else; it's closed in the end."""
         self._source = source
+        self._source_left = source.size
 
     def read_source(self) -> None:
         """Take the next piece of the source, if nothing else waits.
 
         Raises:
-            OSError: If it can't be read on.
+            Exception: If it can't be read on, or gives something else than promised.
 
         """
         if self._source is None or self.size:
             return
         piece = self._source.read()
+        if not isinstance(piece, bytes) or len(piece) > self._source_left:
+            raise ValueError("its source gives something else than it promised")
+        self._source_left -= len(piece)
         if piece:
             self.add(piece, droppable=False)
         else:

@@ -209,6 +209,9 @@ class Receiver:
                 if message is None:
                     message = self.next_message(deadline)
             else:
+                if self._connection.link is not None:
+                    # What was read with the message that is being delivered, too.
+                    self._connection.link.stop = True
                 message = inbox.take(deadline)
         except TimeoutError:
             raise TimeoutError("no message within the timeout") from None

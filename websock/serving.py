@@ -409,8 +409,13 @@ class Serving:
     ) -> None:
         opening = self._new_opening(transport, protocol, request, accepted_at)
         try:
+            plain = not wants_upgrade(request)
+            if plain and (response := self._quick_answer(request)) is not None:
+                # Short, and not to be refused, whichever name the prober knows.
+                opening.send_response(response)
+                return
             check_host(request, self._hosts)
-            if not wants_upgrade(request):
+            if plain:
                 self._answer_plain(opening, request)
                 return
             check_upgrade(request)
@@ -450,11 +455,6 @@ class Serving:
     # Plain HTTP.
 
     def _answer_plain(self, opening: Opening, request: Request) -> None:
-        response = self._quick_answer(request)
-        if response is not None:
-            # Short, and not to be refused: that a server is busy is no lack of health.
-            opening.send_response(response)
-            return
         if self.settings.process_request is None and self._slow_answer is None:
             raise UpgradeRequired("this server speaks WebSocket only")
         host = opening.client.host

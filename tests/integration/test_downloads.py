@@ -281,6 +281,46 @@ def test_file_that_can_not_be_read_on_ends_the_connection(
         pass
 
 
+class Broken:
+    """Content that isn't what it says it is."""
+
+    size = 1
+
+    def __init__(self, piece: Any) -> None:
+        self.piece = piece
+        self.closed = threading.Event()
+
+    def read(self) -> bytes:
+        """Return the piece, or raise it."""
+        if isinstance(self.piece, Exception):
+            raise self.piece
+        return self.piece  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed.set()
+
+
+@pytest.mark.parametrize("piece", [b"xx", "x", ValueError("no\ngood")], ids=repr)
+def test_source_that_breaks_its_word_ends_the_connection(
+    folder: Path, caplog: pytest.LogCaptureFixture, piece: Any
+) -> None:
+    """Nobody gets more than was promised, nor waits for what doesn't come."""
+    broken = Broken(piece)
+    server = make_server(
+        folder, process_request=lambda *_: Response(200, source=broken)
+    )
+    with caplog.at_level(logging.WARNING), running(server):
+        with Peer(server.address) as peer:
+            peer.socket.sendall(get("/"))
+            assert peer.read_to_end().endswith(b"\r\n\r\n")
+        assert broken.closed.wait(DEADLINE)
+
+    (record,) = caplog.records
+    assert "response cut: " in record.getMessage()
+    assert "\n" not in record.getMessage()
+
+
 @pytest.mark.parametrize(
     ("option", "status"),
     [("max_http_connections", 503), ("max_http_connections_per_ip", 429)],

@@ -300,3 +300,39 @@ def test_callback_that_replaces_itself_was_called_for_the_last_time() -> None:
             ("rest", "again"),
             ("rest", "and again"),
         ]
+
+
+def test_nothing_is_delivered_after_a_client_was_cut() -> None:
+    """Not even what came with the message whose callback does it."""
+    got: queue.Queue[str | bytes | int] = queue.Queue()
+
+    def callback(client: Client, data: str | bytes) -> None:
+        got.put(data)
+        client.send("last words")
+        client.abort()
+
+    server = make_server(
+        callback, on_connection_close=lambda client, code: got.put(code)
+    )
+    with running(server), Peer(server.address).open() as peer:
+        peer.socket.sendall(text("one", "two", "three"))
+
+        assert peer.receive() == "last words"
+        assert got.get(timeout=DEADLINE) == "one"
+        assert got.get(timeout=DEADLINE) == 1006
+
+
+def test_receiver_gets_what_came_with_the_message_before() -> None:
+    """A thread that waits in ``recv()`` goes before the callback."""
+    got: queue.Queue[str | bytes] = queue.Queue()
+
+    def callback(client: Client, data: str | bytes) -> None:
+        receiver = threading.Thread(target=lambda: got.put(client.recv(DEADLINE)))
+        receiver.start()
+        assert wait_until(lambda: client._connection.inbox._receivers == 1)
+
+    server = make_server(callback)
+    with running(server), Peer(server.address).open() as peer:
+        peer.socket.sendall(text("upload", "data"))
+
+        assert got.get(timeout=DEADLINE) == "data"

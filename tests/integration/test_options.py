@@ -214,6 +214,14 @@ def test_health_is_served_without_a_folder(recorder: Recorder) -> None:
         assert ask(server, get("/"))[0] == 426
 
 
+def test_health_check_needs_no_host(recorder: Recorder) -> None:
+    """Probers know the address, not the name; everything else does need one."""
+    server = make_server(recorder, hosts=["chat.example"])
+    with running(server):
+        assert ask(server, get("/healthz", host="10.1.2.3"))[0] == 200
+        assert ask(server, get("/", host="10.1.2.3"))[0] == 403
+
+
 def test_health_check_goes_first(recorder: Recorder, tmp_path: Path) -> None:
     """Nobody else is asked about its path, which is the application's to choose."""
     (tmp_path / "healthz").write_text("file")
