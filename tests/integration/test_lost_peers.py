@@ -51,7 +51,7 @@ def test_callback_that_sends_fails_once_for_a_lost_peer(
 
     def echo(client: Client, data: str | bytes) -> None:
         calls.append(data)
-        client.abort()
+        client._connection.abort()
         client.send(data)
 
     server = make_server(recorder, on_data_receive=echo)
@@ -69,7 +69,7 @@ def test_greeting_of_a_lost_peer_is_its_only_callback(recorder: Recorder) -> Non
     """But for that of the end."""
 
     def greet(client: Client) -> None:
-        client.abort()
+        client._connection.abort()
         client.send("welcome")
 
     server = make_server(recorder, on_connection_open=greet)
@@ -87,7 +87,7 @@ def test_callback_that_expects_the_loss_gets_every_message(
 
     def store(client: Client, data: str | bytes) -> None:
         calls.append(data)
-        client.abort()
+        client._connection.abort()
         try:
             client.send("stored")
         except ConnectionClosed:
