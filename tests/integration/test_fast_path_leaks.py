@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import pytest
@@ -198,7 +198,17 @@ def visit_often(server: WebSocketServer, *, raising: bool) -> None:
     gc.collect()
 
 
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Start threads without what measures coverage, which remembers each of them."""
+    trace = threading.gettrace()
+    threading.settrace(None)
+    yield
+    threading.settrace(trace)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("callback_errors", ["continue", "close"])
 def test_messages_of_all_kinds_leave_nothing_behind(
     callback_errors: Literal["continue", "close"], caplog: pytest.LogCaptureFixture
