@@ -1,7 +1,8 @@
 """The quick tests on every CPython that this machine has, from 3.11 on.
 
 Looks on PATH, in a pyenv, and in the cache folder for the build without the GIL that
-``.ci/tools/freethreaded.sh`` makes. Under CI=true, none that is expected may be absent.
+``.ci/tools/freethreaded.sh`` makes. Versions that a machine lacks are named; what
+``make test`` can install on any machine may not be absent under CI=true.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ nox.options.reuse_venv = "yes"
 IN_CI = os.environ.get("CI") == "true"
 nox.options.error_on_missing_interpreters = IN_CI
 
-# Versions that must pass, and what gets each.
+# Versions that must pass where they are, and what gets each.
 EXPECTED = {
     **{v: f"pyenv install {v}" for v in ("3.11", "3.12", "3.13")},
     "3.13t": ".ci/tools/freethreaded.sh",
 }
+# The one that ``make test`` gets by itself; Debian has no package of the others.
+OURS = "3.13t"
 FOLDERS = [
     *map(Path, os.get_exec_path()),
     *Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv").glob(
@@ -84,7 +87,7 @@ if ABSENT:
     )
 
 
-@nox.session(python=sorted({*PYTHONS, *(ABSENT if IN_CI else ())} - {OWN}))
+@nox.session(python=sorted({*PYTHONS, *({OURS} if IN_CI else ())} - {OWN}))
 def quick(session: nox.Session) -> None:
     """Run the quick tests with the C twin."""
     run(session, "require")
