@@ -297,3 +297,15 @@ def test_connection_tells_of_its_transport(wire: Wire) -> None:
     assert not wire.connection.has_unread_data()
     wire.transport.arrive(b"x")
     assert wire.connection.has_unread_data()
+
+
+def test_nothing_comes_after_a_client_was_cut_for_good(wire: Wire) -> None:
+    """What says so to the reader is no Close frame to send (7.4.1)."""
+    wire.connection.discard()
+    wire.connection.say_goodbye()
+
+    assert wire.connection.close_wanted == Close(CloseCode.ABNORMAL_CLOSURE)
+    assert wire.frames() == []
+    wire.connection.close()
+    wire.connection.discard()
+    assert wire.connection.close_wanted == Close(CloseCode.ABNORMAL_CLOSURE)

@@ -405,12 +405,14 @@ class Connection:
 
     def discard(self) -> None:
         """Cut the connection for good; see :meth:`websock.Client.abort`."""
-        with self._lock:
-            if self.close_wanted is None:
-                self.close_wanted = Close(CloseCode.ABNORMAL_CLOSURE)
         if self.link is not None:
             self.link.stop = True
-        self.abort()
+        with self._lock:
+            self._write_due()  # What was sent before.
+            self._lose()
+            # Not before: nobody may take it for a Close frame to send.
+            if self.close_wanted is None:
+                self.close_wanted = Close(CloseCode.ABNORMAL_CLOSURE)
 
     def logs_frames(self) -> bool:
         """Whether there is somewhere to log frames to."""
