@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from websock import connection as module
-from websock.closing import Close
+from websock.closing import Close, CloseCode
 from websock.connection import MAX_PINGS, Connection
 from websock.exceptions import (
     ConnectionClosed,
