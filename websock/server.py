@@ -228,6 +228,9 @@ class Server:
         with self._lock:
             deaf = self._early_deafness.applies()
             if self._early_shutdown.applies():
+                if self._serving is None:
+                    # It was stopped, as after serving.
+                    self.server.close()
                 return None
             if self._serving is not None:
                 raise RuntimeError("the server is serving already")
