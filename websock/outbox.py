@@ -5,6 +5,7 @@ Layer: shells. May import: the core, transport.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from typing import Final
 
@@ -108,9 +109,11 @@ class Outbox:
             self._close_source()
 
     def _close_source(self) -> None:
-        if self._source is not None:
-            self._source.close()
-            self._source = None
+        source, self._source = self._source, None
+        if source is not None:
+            # The connection ends in any case, and has nobody to tell.
+            with contextlib.suppress(Exception):
+                source.close()
 
     def is_empty(self) -> bool:
         """Whether nothing is left to write, nor to read."""

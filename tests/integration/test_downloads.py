@@ -297,8 +297,9 @@ class Broken:
         return self.piece  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Note it."""
+        """Note it, and fail."""
         self.closed.set()
+        raise OSError("closing, too")
 
 
 @pytest.mark.parametrize("piece", [b"xx", "x", ValueError("no\ngood")], ids=repr)
