@@ -54,9 +54,13 @@ def make_server(folder: Path, **options: Any) -> WebSocketServer:
 
 
 def open_files(folder: Path) -> int:
-    """How many files of the folder this process has open."""
-    links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
-    return sum(os.path.realpath(link).startswith(f"{folder}/") for link in links)
+    """How many descriptors of this process are files in the folder."""
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        # Others may be closed meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            count += os.readlink(f"/proc/self/fd/{name}").startswith(str(folder))
+    return count
 
 
 def connections(server: WebSocketServer) -> list[Connection]:
