@@ -13,6 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from .integration.wire import Recorder
 from .tools import IN_CI, wait_until
 
 HEAVY = {"slow", "autobahn", "browser", "dart", "docker", "node", "packaging"}
@@ -84,6 +85,12 @@ def pytest_make_collect_report() -> Generator[
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
     return report
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """Callbacks that note everything."""
+    return Recorder()
 
 
 def _descriptors() -> dict[int, str]:

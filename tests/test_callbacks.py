@@ -273,6 +273,29 @@ def test_function_may_change_the_table_while_it_runs(callbacks: Callbacks) -> No
     assert got == ["once", "later"]
 
 
+def test_function_that_another_one_removes_is_not_called(callbacks: Callbacks) -> None:
+    """Not even for the event that is being dealt with; the others are."""
+    got: list[str] = []
+
+    class Second:
+        def __call__(self, *_: object) -> None:
+            got.append("second")
+
+    second = Second()
+
+    def first(_: object) -> None:
+        got.append("first")
+        callbacks.remove("on_connection_open", second)
+
+    callbacks.assign("on_connection_open", first)
+    callbacks.add("on_connection_open", second)
+    callbacks.add("on_connection_open", lambda client: got.append("third"))
+
+    callbacks.run("on_connection_open", None, "c")
+
+    assert got == ["first", "third"]
+
+
 def test_table_changes_while_others_call(callbacks: Callbacks) -> None:
     """No call sees half a change."""
     stop = threading.Event()

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.wire import DEADLINE, Peer, Recorder, running
+from tests.integration.wire import DEADLINE, Peer, Recorder, make_server, running
 from tests.tools import wait_until
-from websock import Client, ConnectionClosed, State, WebSocketServer
+from websock import Client, ConnectionClosed, State
 from websock.clients import ClientTable, client_of
 from websock.connection import shorten
 from websock.frames import Frame, Opcode
@@ -21,22 +21,11 @@ from websock.transport import show_address
 
 
 @pytest.fixture
-def recorder() -> Recorder:
-    """Callbacks that note everything."""
-    return Recorder()
-
-
-@pytest.fixture
 def pair(recorder: Recorder) -> Iterator[tuple[Client, Peer]]:
     """A client, and its peer; there is no ``on_data_receive``."""
     server = make_server(recorder, on_data_receive=None)
     with running(server), Peer(server.address).open("/room?x=1") as peer:
         yield recorder.opened.get(timeout=DEADLINE), peer
-
-
-def make_server(recorder: Recorder, **options: Any) -> WebSocketServer:
-    """Server on a free port of the loopback."""
-    return WebSocketServer("127.0.0.1", 0, **(recorder.callbacks() | options))
 
 
 def test_client_tells_who_it_is(pair: tuple[Client, Peer]) -> None:

@@ -309,3 +309,30 @@ def test_nothing_comes_after_a_client_was_cut_for_good(wire: Wire) -> None:
     wire.connection.close()
     wire.connection.discard()
     assert wire.connection.close_wanted == Close(CloseCode.ABNORMAL_CLOSURE)
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_cut_comes_before_a_close_that_was_not_sent(wire: Wire, said: bool) -> None:
+    """The peer sees 1006, unless it was told otherwise (7.1.5)."""
+    wire.connection.close(4001, "bye")
+    if said:
+        wire.connection.say_goodbye()
+
+    wire.connection.discard()
+
+    expected = Close(4001, "bye") if said else Close(CloseCode.ABNORMAL_CLOSURE)
+    assert wire.connection.close_wanted == expected
+
+
+def test_nobody_gets_what_waits_for_a_receiver_when_the_client_is_cut(
+    wire: Wire,
+) -> None:
+    """No further message is delivered, however."""
+    inbox = wire.connection.inbox
+    with pytest.raises(TimeoutError):
+        inbox.take(0)
+    assert inbox.put("x", keep=True)
+
+    wire.connection.discard()
+
+    assert inbox.take(None) is None

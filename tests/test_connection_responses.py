@@ -15,7 +15,7 @@ from .fake_wire import Wire
 class Pieces:
     """A source that gives pieces, or fails where one is an error."""
 
-    def __init__(self, *pieces: bytes | OSError) -> None:
+    def __init__(self, *pieces: bytes | BaseException) -> None:
         self.pieces = list(pieces)
         self.size = sum(len(p) for p in pieces if isinstance(p, bytes))
         self.closed = 0
@@ -24,7 +24,7 @@ class Pieces:
         """Give the next piece."""
         assert not self.closed
         piece = self.pieces.pop(0) if self.pieces else b""
-        if isinstance(piece, OSError):
+        if isinstance(piece, BaseException):
             raise piece
         return piece
 
@@ -99,6 +99,21 @@ def test_source_that_fails_cuts_the_connection() -> None:
     assert wire.connection.state is State.CLOSED
     assert not wire.connection.drain()
     assert wire.connection.is_over()
+
+
+def test_exit_that_a_source_asks_for_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    """A signal handler of the application may ask for it, too, at that moment."""
+    wire = Wire(opened=False)
+    source = Pieces(b"a" * 100, SystemExit(3))
+    attach(wire, source)
+
+    with pytest.raises(SystemExit):
+        wire.flush()
+
+    assert source.closed == 1
+    assert wire.connection.state is State.CLOSED
+    assert wire.flush()
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("end", ["abort", "release", "enforce_end", "lost"])

@@ -152,6 +152,18 @@ def test_close_wakes_all_receivers(inbox: Inbox) -> None:
     assert inbox.take(None) is None
 
 
+def test_discarded_messages_are_nobody_s(inbox: Inbox) -> None:
+    """Neither what was there, nor what is still put in; nobody waits for more."""
+    assert inbox.put("x", keep=True)
+
+    inbox.discard()
+    inbox.close()
+
+    assert inbox.put("late", keep=True)
+    assert inbox.take(None) is None
+    assert inbox.take_nowait() is None
+
+
 def test_no_message_is_taken_twice(inbox: Inbox) -> None:
     """The reader takes without waiting while others take, too."""
     got: list[object] = []

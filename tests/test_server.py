@@ -23,12 +23,6 @@ from websock import (
 from websock.server import Server
 
 
-@pytest.fixture
-def recorder() -> Recorder:
-    """Callbacks that note everything."""
-    return Recorder()
-
-
 def closed(server: WebSocketServer) -> WebSocketServer:
     """A server that never runs."""
     server.close_server()
@@ -90,7 +84,10 @@ def test_callbacks_can_be_assigned_and_added(recorder: Recorder) -> None:
         server.add_callback("on_data_receive", added)
         peer.send("x")
         assert [peer.receive(), peer.receive()] == ["assigned", "added"]
-        server.on_data_receive = None
+        assigned = server.on_data_receive
+        assert assigned is not None
+        server.remove_callback("on_data_receive", assigned)
+        assert server.on_data_receive is None
         server.remove_callback("on_data_receive", added)
         server.add_callback("on_data_receive", lambda c, data: c.send("last"))
         peer.send("x")

@@ -7,7 +7,6 @@ import logging
 import os
 import queue
 import re
-import socket
 import threading
 from collections.abc import Callable
 from time import monotonic
@@ -15,7 +14,15 @@ from typing import Any
 
 import pytest
 
-from tests.integration.wire import DEADLINE, Peer, Recorder, running
+from tests.integration.wire import (
+    DEADLINE,
+    Peer,
+    Recorder,
+    ask,
+    get,
+    make_server,
+    running,
+)
 from tests.tools import wait_until
 from websock import (
     Client,
@@ -31,29 +38,6 @@ from websock import serving as module
 from websock.pool import Pool
 from websock.server import ALIVE_TIMEOUT
 from websock.serving import ClientThread, Serving
-
-
-@pytest.fixture
-def recorder() -> Recorder:
-    """Callbacks that note everything."""
-    return Recorder()
-
-
-def make_server(recorder: Recorder, **options: Any) -> WebSocketServer:
-    """Server on a free port of the loopback."""
-    return WebSocketServer("127.0.0.1", 0, **(recorder.callbacks() | options))
-
-
-def get(path: str = "/") -> bytes:
-    """A plain HTTP request."""
-    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
-
-
-def ask(server: WebSocketServer, data: bytes) -> tuple[int, str, bytes]:
-    """Send a request, and read the response."""
-    with Peer(server.address) as peer:
-        peer.socket.sendall(data)
-        return peer.read_response()
 
 
 def is_empty(server: WebSocketServer) -> bool:
@@ -218,6 +202,42 @@ def test_peer_that_never_answers_our_close(recorder: Recorder, how: str) -> None
         assert wait_until(lambda: client.fileno() == -1)
         assert recorder.closed.get(timeout=DEADLINE)[1] == 4000
         assert recorder.received.empty()
+
+
+@pytest.mark.parametrize("how", ["refused", "closed", "refused late"])
+def test_stop_waits_for_no_peer_that_has_said_its_last_word(
+    recorder: Recorder, how: str
+) -> None:
+    """It keeps TCP open, and whoever stops the server needn't wait for that."""
+    gate, asked = threading.Event(), threading.Event()
+
+    def process(client: Client, request: Request) -> Response | None:
+        if how == "closed":
+            return None
+        asked.set()
+        gate.wait(DEADLINE)
+        return client.respond(403, "no")
+
+    server = make_server(recorder, close_timeout=None, process_request=process)
+    with running(server), Peer(server.address) as peer:
+        peer.socket.sendall(Peer.request())
+        stopping = threading.Thread(target=server.shutdown, args=(None,))
+        if how == "closed":
+            peer.read_head()
+            peer.send_close()
+            assert peer.closes(1000)
+        else:
+            assert asked.wait(DEADLINE)
+            if how == "refused late":
+                stopping.start()
+                serving = server._serving
+                assert wait_until(lambda: not serving._listeners)  # type: ignore[union-attr]
+            gate.set()
+            assert peer.read_response()[0] == 403
+        if how != "refused late":
+            stopping.start()
+        stopping.join(DEADLINE)
+        assert not stopping.is_alive()
 
 
 def test_no_close_timeout_waits_for_the_peer(recorder: Recorder) -> None:
@@ -512,44 +532,6 @@ def test_exception_about_a_ping_is_one_like_others(
             assert recorder.received.get(timeout=DEADLINE) == (client, "x")
 
 
-def test_whoever_is_refused_is_not_the_one_who_is_served_once(
-    recorder: Recorder,
-) -> None:
-    """``serve_once`` goes on until somebody was let in."""
-    gate, asked = threading.Event(), threading.Event()
-
-    def process(client: Client, request: Request) -> Response | None:
-        if request.path == "/slow":
-            asked.set()
-            gate.wait(DEADLINE)
-        return None if request.path == "/" else client.respond(403, "no")
-
-    server = make_server(recorder, process_request=process)
-    thread = threading.Thread(target=server.serve_once)
-    thread.start()
-    assert server.wait_ready(DEADLINE)
-    for _ in range(3):
-        assert ask(server, Peer.request("/no"))[0] == 403
-    serving = server._serving
-    assert serving is not None
-    with Peer(server.address) as slow, Peer(server.address) as busy:
-        assert wait_until(lambda: len(serving._intake._newcomers) == 2)
-        slow.socket.sendall(Peer.request("/slow"))
-        assert asked.wait(DEADLINE)
-        # It's accepted already, and one is asked at a time.
-        busy.socket.sendall(Peer.request())
-        assert busy.read_response()[0] == 503
-        with Peer(server.address) as next_one:
-            next_one.socket.sendall(Peer.request())
-            gate.set()
-            assert slow.read_response()[0] == 403
-            assert "101" in next_one.read_head()
-            next_one.send_close()
-            assert next_one.closes(1000)
-    thread.join(DEADLINE)
-    assert not thread.is_alive()
-
-
 def test_log_counts_the_time_from_the_connection_on(
     recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -564,28 +546,3 @@ def test_log_counts_the_time_from_the_connection_on(
     found = re.search(r" 408 ([\d.]+) s ", line)
     assert found
     assert float(found[1]) >= 0.2
-
-
-def test_client_gets_pings_and_the_end_while_it_is_served_once(
-    recorder: Recorder,
-) -> None:
-    """``serve_once`` has the same main thread, in a thread of its own."""
-    server = make_server(recorder, ping_interval=0.05)
-    thread = threading.Thread(target=server.serve_once)
-    thread.start()
-    assert server.wait_ready(DEADLINE)
-    with socket.create_connection(server.address) as other:
-        with Peer(server.address).open() as peer:
-            assert peer.read_frame().opcode == Opcode.PING
-            client = recorder.opened.get(timeout=DEADLINE)
-            client.close(4000)
-            while (frame := peer.read_frame()).opcode == Opcode.PING:
-                pass
-            assert frame.opcode == Opcode.CLOSE
-            peer.send_close(4000)
-            assert peer.read_to_end() == b""
-        thread.join(DEADLINE)
-        assert not thread.is_alive()
-        other.settimeout(DEADLINE)
-        assert other.recv(1) == b""
-    assert recorder.destructed.empty()

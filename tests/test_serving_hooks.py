@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.integration.wire import DEADLINE, Peer, Recorder, ask, get, running
+from tests.integration.wire import (
+    DEADLINE,
+    Peer,
+    Recorder,
+    ask,
+    get,
+    make_server,
+    running,
+)
 from tests.tools import wait_until
 from websock import (
     Client,
@@ -19,17 +27,6 @@ from websock import (
 )
 from websock import serving as module
 from websock.exceptions import InvalidRequest
-
-
-@pytest.fixture
-def recorder() -> Recorder:
-    """Callbacks that note everything."""
-    return Recorder()
-
-
-def make_server(recorder: Recorder, **options: Any) -> WebSocketServer:
-    """Server on a free port of the loopback."""
-    return WebSocketServer("127.0.0.1", 0, **(recorder.callbacks() | options))
 
 
 def is_empty(server: WebSocketServer) -> bool:

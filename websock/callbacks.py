@@ -12,9 +12,9 @@ import enum
 import inspect
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .exceptions import ConnectionClosed, SendTimeout
 from .logs import log_exception
@@ -85,6 +85,19 @@ def adapt(function: Callable[..., Any], most: int) -> Callable[..., Any]:
     return lambda *args: function(*args[:positional])
 
 
+class _Callback(NamedTuple):
+    """A function of the user's."""
+
+    function: Callable[..., Any]
+    call: Callable[..., Any]
+    """Calls it with the arguments that it takes."""
+
+
+def _make_callback(event: str, function: Callable[..., Any]) -> _Callback:
+    check_function(event, function)
+    return _Callback(function, adapt(function, EVENTS[event]))
+
+
 class Callbacks:
     """The functions of one server.
 
@@ -100,8 +113,8 @@ class Callbacks:
         self._logger = logger
         # Guards changes of the tables, and the counting of floods.
         self._lock = threading.Lock()
-        self._assigned: dict[str, Callable[..., Any] | None] = dict.fromkeys(EVENTS)
-        self._added: dict[str, list[Callable[..., Any]]] = {e: [] for e in EVENTS}
+        self._assigned: dict[str, _Callback | None] = dict.fromkeys(EVENTS)
+        self._added: dict[str, list[_Callback]] = {event: [] for event in EVENTS}
         # What is called; tuples that are replaced, so that readers need no lock.
         self._functions: dict[str, tuple[Callable[..., Any], ...]] = dict.fromkeys(
             EVENTS, ()
@@ -113,7 +126,8 @@ class Callbacks:
 
     def get(self, event: str) -> Callable[..., Any] | None:
         """Return the function that was passed or assigned."""
-        return self._assigned[event]
+        assigned = self._assigned[event]
+        return None if assigned is None else assigned.function
 
     def assign(self, event: str, function: Callable[..., Any] | None) -> None:
         """Set or replace the function of ``event``; :obj:`None` removes it.
@@ -122,10 +136,9 @@ class Callbacks:
             TypeError: If ``function`` isn't callable, or is an ``async`` one.
 
         """
-        if function is not None:
-            check_function(event, function)
+        callback = None if function is None else _make_callback(event, function)
         with self._lock:
-            self._assigned[event] = function
+            self._assigned[event] = callback
             self._refresh(event)
 
     def add(self, event: str, function: Callable[..., Any]) -> None:
@@ -137,9 +150,9 @@ class Callbacks:
 
         """
         _check_event(event)
-        check_function(event, function)
+        callback = _make_callback(event, function)
         with self._lock:
-            self._added[event].append(function)
+            self._added[event].append(callback)
             self._refresh(event)
 
     def remove(self, event: str, function: Callable[..., Any]) -> None:
@@ -151,9 +164,11 @@ class Callbacks:
         """
         _check_event(event)
         with self._lock:
-            if function in self._added[event]:
-                self._added[event].remove(function)
-            elif self._assigned[event] == function:
+            added = self._added[event]
+            found = [callback for callback in added if callback.function == function]
+            if found:
+                added.remove(found[0])
+            elif self.get(event) == function:
                 self._assigned[event] = None
             else:
                 raise ValueError(f"{function!r} isn't a callback of {event}")
@@ -162,16 +177,21 @@ class Callbacks:
     def _refresh(self, event: str) -> None:
         assert self._lock.locked()
         assigned = self._assigned[event]
-        functions = [] if assigned is None else [assigned]
-        functions += self._added[event]
-        most = EVENTS[event]
-        self._functions[event] = tuple(adapt(f, most) for f in functions)
+        callbacks = [] if assigned is None else [assigned]
+        callbacks += self._added[event]
+        self._functions[event] = tuple(callback.call for callback in callbacks)
         if self.changed is not None:
             self.changed()
 
     def functions(self, event: str) -> tuple[Callable[..., Any], ...]:
         """Everything that ``event`` calls, in order."""
         return self._functions[event]
+
+    def _each(self, event: str) -> Iterator[Callable[..., Any]]:
+        """Everything that ``event`` calls now, less what is removed meanwhile."""
+        for function in self._functions[event]:
+            if function in self._functions[event]:
+                yield function
 
     def run(self, event: str, client: object, *args: object) -> Outcome:
         """Call the functions of ``event``.
@@ -187,7 +207,7 @@ class Callbacks:
 
         """
         outcome = Outcome.RETURNED
-        for function in self._functions[event]:
+        for function in self._each(event):
             try:
                 function(*args)
             except BaseException as error:
@@ -237,7 +257,7 @@ class Callbacks:
         # An exception with slots can't carry the client.
         with contextlib.suppress(AttributeError):
             error.client = client  # type: ignore[attr-defined]
-        for function in self._functions["on_error"]:
+        for function in self._each("on_error"):
             try:
                 function(error)
             except BaseException as second:

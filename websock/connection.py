@@ -410,8 +410,9 @@ class Connection:
         with self._lock:
             self._write_due()  # What was sent before.
             self._lose()
+            self.inbox.discard()
             # Not before: nobody may take it for a Close frame to send.
-            if self.close_wanted is None:
+            if self.close_wanted is None or self.protocol.close_sent is None:
                 self.close_wanted = Close(CloseCode.ABNORMAL_CLOSURE)
 
     def logs_frames(self) -> bool:
@@ -584,10 +585,12 @@ class Connection:
         with self._lock:
             try:
                 self._outbox.read_source()
-            except Exception as error:
+            except BaseException as error:
                 # The peer was told how much comes, and sees that not all came.
-                fault = error
                 self._lose()
+                if not isinstance(error, Exception):
+                    raise
+                fault = error
             try:
                 self._outbox.write_to(self.transport)
             except OSError:
@@ -641,6 +644,12 @@ class Connection:
     def is_over(self) -> bool:
         """Whether there is nothing more to drain, nor to flush."""
         return self._peer_ended and self._outbox.is_empty()
+
+    def has_parted(self) -> bool:
+        """Whether either side has said all it may; the peer keeps TCP open."""
+        return self._outbox.is_empty() and (
+            self.protocol.close_rcvd is not None or not self.protocol.was_accepted
+        )
 
     def has_unread_data(self) -> bool:
         """Whether something of the peer, who is there, waits for the busy reader."""

@@ -80,7 +80,8 @@ class Source(Protocol):
 
     It's used for one response, by one thread at a time; whoever sends that response
     closes it. A server reads it on its main thread while the response is sent: what
-    it takes must be at hand, as a local file is, because everybody else waits.
+    it takes must be at hand, as a local file is, because everybody else waits. An
+    exception cuts the response; :exc:`SystemExit` goes on, and ends the server.
     """
 
     @property

@@ -24,6 +24,7 @@ class Inbox:
     __slots__ = (
         "_changed",
         "_closed",
+        "_discarding",
         "_lock",
         "_messages",
         "_pausing",
@@ -41,6 +42,7 @@ class Inbox:
         self._receivers = 0
         self._pausing = True
         self._closed = False
+        self._discarding = False
         self.is_wanted = False
         """Whether somebody has asked for a message; nothing is put in before."""
 
@@ -52,10 +54,13 @@ class Inbox:
             keep: Whether it may wait for a receiver who is still to come.
 
         Returns:
-            Whether it was taken; if not, there is no receiver for it.
+            Whether it was taken, or nobody is to get it; if not, there is no receiver
+            for it.
 
         """
         with self._lock:
+            if self._discarding:
+                return True
             if self._changed is None:
                 return False
             if not keep and self._receivers <= len(self._messages):
@@ -122,3 +127,9 @@ class Inbox:
             self._closed = True
             if self._changed is not None:
                 self._changed.notify_all()
+
+    def discard(self) -> None:
+        """Drop what is here, and what is still put in."""
+        with self._lock:
+            self._messages.clear()
+            self._discarding = True

@@ -550,6 +550,8 @@ class Server:
 
         """
         self.callbacks.remove(event, function)
+        if self.callbacks.get(event) is None:
+            super().__setattr__(event, None)
 
     # For clients, and for subclasses.
 

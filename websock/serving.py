@@ -62,6 +62,10 @@ TICK: Final = 0.004
 """How often the main thread looks for messages that a callback sent and that still
 wait for its end, in seconds; it does so only under load."""
 
+LINGER: Final = 0.25
+"""Time from the last word of a conversation to the cut, when the server stops, in
+seconds: who has no more to say needn't end its side."""
+
 LEAST_PROGRESS: Final = 65536
 """What a peer must take of a page within ``close_timeout``, in bytes."""
 
@@ -142,6 +146,8 @@ class Serving:
         callbacks.changed = None if self._corks is None else self._corks.renew
         self._listeners: list[socket.socket] = []
         self._hosts = settings.hosts
+        # Who calls, and waits for the end; whose loop it is may be another thread.
+        self._owner = threading.get_ident()
         self._ident: int | None = None
         # Everything that has left the intake and isn't released; what of it is
         # counted against the limits; deadlines of closing handshakes.
@@ -191,9 +197,8 @@ class Serving:
         """Whether the calling thread must not wait for the end of the run."""
         thread = threading.current_thread()
         return (
-            thread.ident == self._ident
+            thread.ident in (self._ident, self._owner)
             or (isinstance(thread, ClientThread) and thread.serving is self)
-            or (self._first is not None and self._first.is_reader())
             or self._pool.is_own_thread()
             or self._notices.is_own_thread()
         )
@@ -279,6 +284,7 @@ class Serving:
         self._stop_listening()
         for connection in list(self._connections):
             connection.close(request.code, request.reason)
+            self._release_if_over(connection)
         began = monotonic()
         self._run_until(
             lambda deadline: deadline - min(LAST_WORDS, (deadline - began) / 2)
@@ -502,18 +508,27 @@ class Serving:
 
     def _expect_end(self, connection: Connection) -> None:
         assert self.settings.close_timeout is not None
-        if connection in self._connections and connection not in self._ends:
+        if connection in self._connections:
             self._keepalive.stop(connection)
             self._set_end(connection, self.settings.close_timeout)
 
     def _set_end(self, connection: Connection, seconds: float) -> None:
+        """End ``connection`` after ``seconds``, unless that is to happen earlier."""
+        deadline = monotonic() + seconds
+        timer = self._ends.get(connection)
+        if timer is not None:
+            if timer.deadline <= deadline:
+                return
+            timer.cancel()
         self._ends[connection] = self._loop.call_at(
-            monotonic() + seconds, functools.partial(self._enforce_end, connection)
+            deadline, functools.partial(self._enforce_end, connection)
         )
 
     def _enforce_end(self, connection: Connection) -> None:
+        del self._ends[connection]
         if (
             not connection.protocol.was_accepted
+            and not connection.has_parted()
             and connection.take_flushed() >= LEAST_PROGRESS
         ):
             # A download may take its time, as long as it goes on.
@@ -543,8 +558,12 @@ class Serving:
         self._release_if_over(connection)
 
     def _release_if_over(self, connection: Connection) -> None:
-        if connection in self._retired and connection.is_over():
+        if connection not in self._retired:
+            return
+        if connection.is_over():
             self._release(connection)
+        elif self._stop_request is not None and connection.has_parted():
+            self._set_end(connection, LINGER)
 
     def _release_if_retired(self, connection: Connection) -> None:
         if connection in self._retired:

@@ -15,18 +15,7 @@ import websock
 from tests.tools import wait_until
 from websock import Client, ConnectionClosed, WebSocketServer
 
-from .wire import DEADLINE, Peer, Recorder, running
-
-
-@pytest.fixture
-def recorder() -> Recorder:
-    """Callbacks that note everything."""
-    return Recorder()
-
-
-def make_server(recorder: Recorder, **options: Any) -> WebSocketServer:
-    """Server on a free port of the loopback."""
-    return WebSocketServer("127.0.0.1", 0, **recorder.callbacks(), **options)
+from .wire import DEADLINE, Peer, Recorder, make_server, running
 
 
 def test_program_as_printed_in_the_old_readme_echoes() -> None:

@@ -12,25 +12,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import pytest
 
 from tests.tools import ROOT, wait_until
 from websock import Client, ConnectionClosed, WebSocketServer
 
-from .wire import DEADLINE, Peer, Recorder, running
-
-
-@pytest.fixture
-def recorder() -> Recorder:
-    """Callbacks that note everything."""
-    return Recorder()
-
-
-def make_server(recorder: Recorder, **options: Any) -> WebSocketServer:
-    """Server on a free port of the loopback."""
-    return WebSocketServer("127.0.0.1", 0, **recorder.callbacks(), **options)
+from .wire import DEADLINE, Peer, Recorder, make_server, running
 
 
 def test_close_server_says_goodbye_and_ends(recorder: Recorder) -> None:

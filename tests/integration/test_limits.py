@@ -6,7 +6,6 @@ import os
 import select
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,18 +21,7 @@ from websock.connection import Connection
 from websock.frames import serialize_frame
 from websock.serving import LEAST_PROGRESS
 
-from .wire import DEADLINE, Clock, Peer, Recorder, ask, get, running
-
-
-@pytest.fixture
-def recorder() -> Recorder:
-    """Callbacks that note everything."""
-    return Recorder()
-
-
-def make_server(recorder: Recorder, **options: Any) -> WebSocketServer:
-    """Server on a free port of the loopback."""
-    return WebSocketServer("127.0.0.1", 0, **recorder.callbacks(), **options)
+from .wire import DEADLINE, Clock, Peer, Recorder, ask, get, make_server, running
 
 
 def test_number_of_connections_is_limited(recorder: Recorder) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import struct
-from typing import Any
 
 import pytest
 
 from websock import Client, ConnectionClosed, WebSocketServer
 from websock.frames import Frame, Opcode, serialize_frame
 
-from .wire import DEADLINE, Peer, Recorder, running
+from .wire import DEADLINE, Peer, Recorder, make_server, running
 
 KEY = b"\1\2\3\4"
 COUNT = 100
@@ -19,17 +18,6 @@ COUNT = 100
 BATCH = b"".join(
     serialize_frame(Frame(Opcode.TEXT, b"%d" % number), KEY) for number in range(COUNT)
 ) + serialize_frame(Frame(Opcode.CLOSE, struct.pack("!H", 4001) + b"bye"), KEY)
-
-
-@pytest.fixture
-def recorder() -> Recorder:
-    """Callbacks that note everything."""
-    return Recorder()
-
-
-def make_server(recorder: Recorder, **options: Any) -> WebSocketServer:
-    """Server on a free port of the loopback."""
-    return WebSocketServer("127.0.0.1", 0, **recorder.callbacks() | options)
 
 
 def send_and_be_lost(server: WebSocketServer, recorder: Recorder) -> tuple[int, str]:

@@ -21,19 +21,7 @@ from websock import (
 )
 from websock.exceptions import InvalidRequest
 
-from .wire import DEADLINE, Peer, Recorder, ask, get, running
-
-
-@pytest.fixture
-def recorder() -> Recorder:
-    """Callbacks that note everything."""
-    return Recorder()
-
-
-def make_server(recorder: Recorder, **options: Any) -> WebSocketServer:
-    """Server on a free port of the loopback."""
-    return WebSocketServer("127.0.0.1", 0, **recorder.callbacks(), **options)
-
+from .wire import DEADLINE, Peer, Recorder, ask, get, make_server, running
 
 # Construction.
 

@@ -28,12 +28,6 @@ from .wire import DEADLINE, Peer, Recorder, running
 BIG = b"x" * 2**20
 
 
-@pytest.fixture
-def recorder() -> Recorder:
-    """Callbacks that note everything."""
-    return Recorder()
-
-
 def make_server(recorder: Recorder, **options: Any) -> WebSocketServer:
     """Server on a free port of the loopback, without compression."""
     options = {"compression": None} | options

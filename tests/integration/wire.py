@@ -21,7 +21,16 @@ from websock import WebSocketServer, intake, keepalive, loop, serving
 from websock import server as server_module
 from websock.frames import Frame, Opcode, serialize_frame
 
-__all__ = ["DEADLINE", "Clock", "Peer", "Recorder", "ask", "get", "running"]
+__all__ = [
+    "DEADLINE",
+    "Clock",
+    "Peer",
+    "Recorder",
+    "ask",
+    "get",
+    "make_server",
+    "running",
+]
 
 DEADLINE = 20.0
 """Time after which a test gives up waiting, in seconds; no test waits that long."""
@@ -46,6 +55,11 @@ class Recorder:
             "on_error": self.errors.put,
             "on_server_destruct": lambda: self.destructed.put(None),
         }
+
+
+def make_server(recorder: Recorder, **options: Any) -> WebSocketServer:
+    """Server on a free port of the loopback, with all callbacks."""
+    return WebSocketServer("127.0.0.1", 0, **(recorder.callbacks() | options))
 
 
 class Clock:
@@ -258,6 +272,6 @@ def ask(server: WebSocketServer, data: bytes) -> tuple[int, str, bytes]:
         return peer.read_response()
 
 
-def get(path: str, host: str = "127.0.0.1", method: str = "GET") -> bytes:
+def get(path: str = "/", host: str = "127.0.0.1", method: str = "GET") -> bytes:
     """Request of plain HTTP."""
     return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
