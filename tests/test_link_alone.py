@@ -81,6 +81,69 @@ def test_one_thread_steps_at_a_time(ends: Ends) -> None:
     assert short_cut.step(choose_nothing, None, None) is False
 
 
+def test_run_goes_on_until_there_is_more_to_do(ends: Ends) -> None:
+    """What is called isn't chosen for each of the messages."""
+    ours, peer = ends
+    short_cut = link.Link(ours.fileno(), link.Corks(lambda: None), None)
+    got: list[str | bytes] = []
+    chosen: list[int] = []
+
+    def callback(client: object, message: str | bytes) -> None:
+        got.append(message)
+        if len(got) < 100:
+            peer.sendall(HELLO)
+        else:
+            peer.sendall(b"\x88\x80\0\0\0\0")
+
+    def choose() -> Any:
+        chosen.append(len(got))
+        return callback
+
+    peer.sendall(HELLO)
+
+    assert short_cut.run(choose, None, None) == b"\x88\x80\0\0\0\0"
+    assert got == ["hello"] * 100
+    assert chosen[0] == 0
+    assert len(chosen) < 50
+
+
+def test_run_chooses_anew_when_it_is_told_to(ends: Ends) -> None:
+    """Other functions may be there after any message."""
+    ours, peer = ends
+    corks = link.Corks(lambda: None)
+    short_cut = link.Link(ours.fileno(), corks, None)
+    got: list[str] = []
+
+    def first(client: object, message: str | bytes) -> None:
+        got.append("first")
+        corks.renew()
+        peer.sendall(HELLO)
+
+    def second(client: object, message: str | bytes) -> None:
+        got.append("second")
+        peer.shutdown(socket.SHUT_WR)
+
+    peer.sendall(HELLO)
+
+    assert short_cut.run(lambda: second if got else first, None, None) is False
+    assert got == ["first", "second"]
+
+
+def test_run_ends_when_a_callback_has_read_on(ends: Ends) -> None:
+    """What it has taken may wait for the core."""
+    ours, peer = ends
+    short_cut = link.Link(ours.fileno(), link.Corks(lambda: None), None)
+    taken: list[bytes] = []
+
+    def callback(client: object, message: str | bytes) -> None:
+        taken.append(short_cut.take_unread())
+
+    peer.sendall(HELLO * 3)
+
+    assert short_cut.run(lambda: callback, None, None) is None
+    assert taken == [HELLO * 2]
+
+
 ARGUMENTS: list[tuple[Any, ...]] = [
     (),
     (choose_nothing,),
@@ -97,6 +160,8 @@ def test_step_takes_three_arguments(ends: Ends, arguments: tuple[Any, ...]) -> N
 
     with pytest.raises(TypeError, match="step"):
         short_cut.step(*arguments)
+    with pytest.raises(TypeError, match="run"):
+        short_cut.run(*arguments)
 
     assert short_cut.step(choose_nothing, None, None) == HELLO
 

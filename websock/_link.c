@@ -264,6 +264,7 @@ link_take_unread(LinkObject *self, PyObject *Py_UNUSED(ignored))
 {
     PyObject *taken;
 
+    self->took = 1;
     if (self->rest_size) {
         taken = PyBytes_FromStringAndSize((const char *)self->rest,
                                           (Py_ssize_t)self->rest_size);
@@ -448,6 +449,8 @@ link_dealloc(LinkObject *self)
 static PyMethodDef methods[] = {
     {"step", FASTCALL(link_step),
      PyDoc_STR("Write what is corked, read, and call back for each message.")},
+    {"run", FASTCALL(link_run),
+     PyDoc_STR("Step, as long as there is no more to do than that.")},
     {"send", (PyCFunction)link_send, METH_O,
      PyDoc_STR("Send a message the short way, if that is possible.")},
     {"take", (PyCFunction)link_take, METH_NOARGS,

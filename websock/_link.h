@@ -65,6 +65,7 @@ struct LinkObject {
     int broken; /* whether there was no memory for it: nothing can follow */
     const unsigned char *unread; /* of the running batch */
     size_t unread_size;
+    int took; /* whether a callback of this run has taken that */
 
     /* Guarded by the lock of corks. */
     LinkObject *before, *after;
@@ -104,6 +105,7 @@ void link_drop_spent(LinkObject *self);
 uintptr_t link_self(void);
 
 PyObject *link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *link_run(LinkObject *self, PyObject *const *args, Py_ssize_t nargs);
 
 extern PyType_Spec link_spec, corks_spec;
 

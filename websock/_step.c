@@ -28,6 +28,10 @@ enum {
     PONG = 0x8A,
 };
 
+/* How long a choice is good for if nobody says that it isn't, in nanoseconds: levels of
+ * loggers change without a word. */
+static const uint64_t CHOICE_AGE = UINT64_C(50000000);
+
 typedef enum {
     PARTIAL, /* as far as it's there, it may become a frame for us */
     WHOLE,
@@ -48,6 +52,13 @@ typedef struct {
      * unmasked in place, and how much of that is known to be characters. */
     size_t unmasked, checked;
 } Batch;
+
+/* What is called for each message, and how long that is good for. */
+typedef struct {
+    PyObject *choose, *function; /* no function: it's chosen at the next message */
+    unsigned long number;
+    uint64_t chosen_at;
+} Choice;
 
 typedef enum {
     READY,       /* there is a whole frame, or something for the core */
@@ -355,11 +366,34 @@ rest_for_core(LinkObject *self, Batch *batch, size_t position)
     return rest;
 }
 
+static int
+is_good(const LinkObject *self, const Choice *choice)
+{
+    return atomic_load(&self->corks->choice) == choice->number;
+}
+
+/* Choose what to call, unless that is known; returns -1 with an exception. */
+static int
+choose(const LinkObject *self, Choice *choice)
+{
+    uint64_t now = atomic_load(&self->heard_at);
+
+    if (choice->function != NULL) {
+        if (is_good(self, choice) && now - choice->chosen_at < CHOICE_AGE) {
+            return 0;
+        }
+        Py_DECREF(choice->function);
+    }
+    choice->number = atomic_load(&self->corks->choice);
+    choice->chosen_at = now;
+    choice->function = PyObject_CallNoArgs(choice->choose);
+    return choice->function == NULL ? -1 : 0;
+}
+
 /* Everything with the GIL: the callbacks, one for each whole message, as long as the
  * choice of the function is still good. */
 static PyObject *
-call_back(LinkObject *self, Batch *batch, PyObject *function, PyObject *client,
-          unsigned long choice)
+call_back(LinkObject *self, Batch *batch, const Choice *choice, PyObject *client)
 {
     size_t position = 0;
 
@@ -374,7 +408,7 @@ call_back(LinkObject *self, Batch *batch, PyObject *function, PyObject *client,
         if (verdict == OTHER) {
             return rest_for_core(self, batch, position);
         }
-        if (verdict == PARTIAL || atomic_load(&self->corks->choice) != choice) {
+        if (verdict == PARTIAL || !is_good(self, choice)) {
             if (!keep_rest(self, batch, position)) {
                 return NULL;
             }
@@ -401,7 +435,8 @@ call_back(LinkObject *self, Batch *batch, PyObject *function, PyObject *client,
         self->unread_size = batch->size - end;
         result = NULL;
         if (message != NULL) {
-            result = PyObject_CallFunctionObjArgs(function, client, message, NULL);
+            result =
+                PyObject_CallFunctionObjArgs(choice->function, client, message, NULL);
             Py_DECREF(message);
         }
         position = batch->size - self->unread_size;
@@ -417,25 +452,16 @@ call_back(LinkObject *self, Batch *batch, PyObject *function, PyObject *client,
     }
 }
 
-/* step(choose, client, connection): see link.py for what it returns. */
-PyObject *
-link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
+/* One step; see link.py for what it returns. */
+static PyObject *
+step(LinkObject *self, Choice *choice, PyObject *client, PyObject *connection)
 {
     unsigned char buffer[BUFFER_SIZE];
     Batch batch = {.data = buffer, .capacity = BUFFER_SIZE};
     Frame frame;
-    PyObject *function = NULL, *result = NULL;
-    unsigned long choice;
+    PyObject *result = NULL;
     Outcome outcome;
 
-    if (nargs != 3) {
-        PyErr_Format(PyExc_TypeError, "step() takes 3 arguments (%zd given)", nargs);
-        return NULL;
-    }
-    if (atomic_exchange(&self->stepping, 1)) {
-        PyErr_SetString(PyExc_RuntimeError, "somebody else reads");
-        return NULL;
-    }
     Py_BEGIN_ALLOW_THREADS
     outcome = wait_for_frames(self, &batch, &frame);
     gate_enter(&self->corks->gate);
@@ -446,14 +472,12 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
     switch (outcome) {
     case READY:
         /* Only now: it may have changed while there was nothing to read. */
-        choice = atomic_load(&self->corks->choice);
-        function = PyObject_CallNoArgs(args[0]);
-        if (function == NULL) {
+        if (choose(self, choice) < 0) {
             undo(&batch, &frame);
             keep_rest(self, &batch, 0);
             break;
         }
-        if (function == Py_None || atomic_load(&self->stop)) {
+        if (choice->function == Py_None || atomic_load(&self->stop)) {
             undo(&batch, &frame);
             result = rest_for_core(self, &batch, 0);
             break;
@@ -469,9 +493,9 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
             keep_rest(self, &batch, 0);
             break;
         }
-        self->connection = args[2];
+        self->connection = connection;
         atomic_store(&self->owner, link_self());
-        result = call_back(self, &batch, function, args[1], choice);
+        result = call_back(self, &batch, choice, client);
         atomic_store(&self->owner, 0);
         break;
     case ENDED:
@@ -499,8 +523,47 @@ link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
         lose(self);
         break;
     }
-    Py_XDECREF(function);
     free(batch.heap);
+    return result;
+}
+
+/* Step once, or as long as there is no more to do than that. */
+static PyObject *
+take_steps(LinkObject *self, PyObject *const *args, Py_ssize_t nargs, int once)
+{
+    Choice choice = {0};
+    PyObject *result = NULL;
+
+    if (nargs != 3) {
+        PyErr_Format(PyExc_TypeError, "step() and run() take 3 arguments (%zd given)",
+                     nargs);
+        return NULL;
+    }
+    if (atomic_exchange(&self->stepping, 1)) {
+        PyErr_SetString(PyExc_RuntimeError, "somebody else reads");
+        return NULL;
+    }
+    self->took = 0;
+    choice.choose = args[0];
+    do {
+        Py_XDECREF(result);
+        result = step(self, &choice, args[1], args[2]);
+    } while (result == Py_None && !once && !self->took);
+    Py_XDECREF(choice.function);
     atomic_store(&self->stepping, 0);
     return result;
+}
+
+/* step(choose, client, connection) */
+PyObject *
+link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    return take_steps(self, args, nargs, 1);
+}
+
+/* run(choose, client, connection) */
+PyObject *
+link_run(LinkObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    return take_steps(self, args, nargs, 0);
 }

@@ -11,6 +11,9 @@ is plain, it does without Python what the connection would do:
   is corked must be written by the connection, :obj:`False` at the end of the stream,
   and bytes that are the core's to judge, from the first one of a frame on;
   everything before it is done.
+* ``run(choose, client, connection)`` steps as long as that returns :obj:`None`, unless
+  a callback has read on itself. It asks ``choose()`` only after
+  ``Corks.renew()``, and after a twentieth of a second.
 * ``send(data)`` corks a message of the callback that runs, until the step that
   follows, or until the main thread finds that this takes too long. It returns
   :obj:`False` if the connection must send the message, and :obj:`None` if it must

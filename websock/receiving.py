@@ -96,7 +96,7 @@ class Receiver:
         link = self._link
         if link is None or not self._is_between():
             return False
-        outcome = link.step(choose, client, self._connection)
+        outcome = link.run(choose, client, self._connection)
         if outcome is None:
             return True
         if outcome is True:
