@@ -71,9 +71,13 @@ corks_add(CorksObject *corks, LinkObject *link)
 {
     int corking;
 
+    if (link->listed) {
+        /* Corking doesn't end while somebody is on the list. */
+        return 1;
+    }
     pthread_mutex_lock(&corks->lock);
     corking = atomic_load(&corks->corking);
-    if (corking && !link->listed) {
+    if (corking) {
         link->listed = 1;
         link->corked_at = corks_now();
         link->after = NULL;
