@@ -47,7 +47,7 @@ else:
         extensions.append(
             extension(
                 "_link",
-                ["_link.c", "_step.c", "_corks.c", "_gate.c"],
+                ["_link.c", "_step.c", "_corks.c", "_gate.c", "_fan_out.c"],
                 ["_link.h", "_payload.h"],
             )
         )

@@ -24,7 +24,9 @@ INTEGRATION = Path(__file__).parent / "integration"
 
 # What is about the accelerator alone has nothing to test in the run without it.
 collect_ignore = (
-    ["test_link_alone.py"] if os.environ.get("WEBSOCK_SPEEDUPS") == "skip" else []
+    ["test_link_alone.py", "test_link_fan_out.py"]
+    if os.environ.get("WEBSOCK_SPEEDUPS") == "skip"
+    else []
 )
 
 # A time limit for each example would measure the machine, not the code.

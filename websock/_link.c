@@ -15,9 +15,18 @@
 
 enum {
     CORK_LIMIT = 262144, /* bytes that may wait for the end of a batch */
-    TAIL_FROM = 32768,   /* payloads from here on are written where they are */
+    TAIL_FROM = 8192,   /* payloads from here on are written where they are */
     HEAD_SIZE = 10,      /* longest header of a frame that isn't masked (5.2) */
 };
+
+static void link_dealloc(LinkObject *self);
+
+int
+link_check(PyObject *object)
+{
+    /* The type can't be subclassed or changed. */
+    return PyType_GetSlot(Py_TYPE(object), Py_tp_dealloc) == (void *)link_dealloc;
+}
 
 uintptr_t
 link_self(void)
@@ -85,6 +94,17 @@ link_cork(LinkObject *self, int first, const char *payload, size_t size)
     }
     self->cork_size += write_head(self->cork + self->cork_size, first, size);
     memcpy(self->cork + self->cork_size, payload, size);
+    self->cork_size += size;
+    return 1;
+}
+
+int
+link_cork_data(LinkObject *self, const char *data, size_t size)
+{
+    if (!reserve(self, size)) {
+        return 0;
+    }
+    memcpy(self->cork + self->cork_size, data, size);
     self->cork_size += size;
     return 1;
 }
@@ -533,11 +553,18 @@ static PyModuleDef_Slot module_slots[] = {
     {0, NULL},
 };
 
+static PyMethodDef functions[] = {
+    {"send_all", FASTCALL(link_send_all),
+     PyDoc_STR("Send a frame to those that take it the short way.")},
+    {NULL, NULL, 0, NULL},
+};
+
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "websock._link",
     .m_doc = PyDoc_STR("The accelerator of a connection; see link.py."),
     .m_size = 0,
+    .m_methods = functions,
     .m_slots = module_slots,
 };
 

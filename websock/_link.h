@@ -93,12 +93,16 @@ int corks_add(CorksObject *corks, LinkObject *link);
 /* Take it off, if it is there; with the link's lock held. */
 void corks_remove(CorksObject *corks, LinkObject *link);
 
+/* Whether an object is a Link. */
+int link_check(PyObject *object);
 /* Write what is corked, as far as it goes without waiting; with the lock held, with
  * or without the GIL, by the thread that reads. Returns whether nothing is left. */
 int link_write(LinkObject *self);
 /* Cork a frame with a small payload; with the lock held and the GIL. Returns 0 if
  * there is no memory, without an exception. */
 int link_cork(LinkObject *self, int first, const char *payload, size_t size);
+/* Cork bytes as they are; with the lock held. Returns 0 if there is no memory. */
+int link_cork_data(LinkObject *self, const char *data, size_t size);
 /* Drop what was written without the GIL; with it. */
 void link_drop_spent(LinkObject *self);
 /* The thread that calls, as Link.owner has it. */
@@ -106,6 +110,7 @@ uintptr_t link_self(void);
 
 PyObject *link_step(LinkObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *link_run(LinkObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *link_send_all(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
 extern PyType_Spec link_spec, corks_spec;
 

@@ -1,6 +1,6 @@
 """Types of the accelerator; what it does stands in link.py."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 class Corks:
@@ -41,3 +41,7 @@ class Link:
     def locked(self) -> bool: ...
     def __enter__(self) -> bool: ...
     def __exit__(self, *args: object) -> None: ...
+
+def send_all(
+    links: tuple[Link | None, ...], data: bytes, /
+) -> tuple[Sequence[int], Sequence[int]]: ...

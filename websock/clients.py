@@ -3,7 +3,7 @@
 A :class:`Client` is a thin object with public names only: what it does is done by
 its connection, and by the server that made both.
 
-Layer: shells. May import: the core, connection, receiving.
+Layer: shells. May import: the core, link, connection, receiving.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .frames import Frame
 from .handshake import Response
 from .headers import Headers
 from .lifecycle import State
+from .link import send_all
 from .messages import Data
 from .receiving import Receiver
 from .request import Request
@@ -314,6 +315,14 @@ class ClientTable(Clients):
             left_out: Addresses that don't get it.
 
         """
-        for address, client in self.items():
-            if address not in left_out:
-                client._connection.offer(message, policy)
+        connections = [
+            client._connection
+            for address, client in self.items()
+            if address not in left_out
+        ]
+        links = tuple(connection.link for connection in connections)
+        unsent, begun = send_all(links, message.encode(())[0])
+        for place in begun:
+            connections[place].write_due()
+        for place in unsent:
+            connections[place].offer(message, policy)

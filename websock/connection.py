@@ -395,6 +395,7 @@ class Connection:
             ):
                 return
             self.close_wanted = close
+            self._allow_short_cut()
         self._wake_to_end()
 
     def abort(self) -> None:
@@ -492,6 +493,8 @@ class Connection:
                 and not self.protocol.extensions
                 and not self.protocol.is_mid_message
                 and self.protocol.can_send()
+                # Broadcasts don't go to who is being closed.
+                and self.close_wanted is None
             )
 
     def _take_turn(self) -> None:
@@ -567,6 +570,7 @@ class Connection:
             return True
         if policy == "close" and self.close_wanted is None:
             self.close_wanted = Close(CloseCode.TRY_AGAIN_LATER, "too slow")
+            self._allow_short_cut()
             self._wake_to_end()
         return False
 

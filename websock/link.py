@@ -19,6 +19,10 @@ is plain, it does without Python what the connection would do:
   :obj:`False` if the connection must send the message, and :obj:`None` if it must
   write what is corked.
 
+``send_all(links, data)`` sends a frame, without waiting, to all whose link takes it
+the short way. It returns the places of those that don't, and of those of whom a part
+was sent and the rest is corked, and must be written by the connection.
+
 The connection says what is plain, by ``plain``; it takes with ``take()`` what is
 corked before it writes anything itself, and with ``take_unread()`` what was read
 and not processed before it reads itself.
@@ -40,19 +44,24 @@ from ._masking import SPEEDUPS
 from .transport import TcpTransport, Transport
 
 if TYPE_CHECKING:
-    from ._link import Corks, Link
+    from ._link import Corks, Link, send_all
 else:
     Corks = Link = None
+
+    def send_all(links, data):
+        """Send nothing: there are no links."""
+        return range(len(links)), ()
+
     # What it relies on in closing a socket is what Linux does.
     if SPEEDUPS and sys.platform == "linux":
         try:
-            from ._link import Corks, Link
+            from ._link import Corks, Link, send_all
         except ImportError:
             # Each extension module may fail to compile without the other.
             if os.environ.get("WEBSOCK_SPEEDUPS") == "require":
                 raise
 
-__all__ = ["Corks", "Link", "make_link"]
+__all__ = ["Corks", "Link", "make_link", "send_all"]
 
 
 def make_link(
