@@ -9,8 +9,8 @@ Layer: shells. May import: the core, link, connection, receiving.
 from __future__ import annotations
 
 from collections.abc import (
-    Collection,
     ItemsView,
+    Iterable,
     Iterator,
     KeysView,
     Mapping,
@@ -30,7 +30,7 @@ from .receiving import Receiver
 from .request import Request
 from .writer import SharedMessage
 
-__all__ = ["Client", "ClientTable", "Clients", "client_of"]
+__all__ = ["Client", "ClientTable", "Clients", "client_of", "fan_out"]
 
 
 class Client:
@@ -304,25 +304,20 @@ class ClientTable(Clients):
         if self._table.get(client.address) is client:
             self._table.pop(client.address, None)
 
-    def broadcast(
-        self, message: SharedMessage, policy: str, left_out: Collection[Any]
-    ) -> None:
-        """Send a message to all clients, without waiting.
 
-        Args:
-            message: The message.
-            policy: What to do with full outboxes: the setting ``slow_client``.
-            left_out: Addresses that don't get it.
+def fan_out(message: SharedMessage, policy: str, clients: Iterable[Client]) -> None:
+    """Send a message to many, without waiting; the lost and the slow stop nothing.
 
-        """
-        connections = [
-            client._connection
-            for address, client in self.items()
-            if address not in left_out
-        ]
-        links = tuple(connection.link for connection in connections)
-        unsent, begun = send_all(links, message.encode(())[0])
-        for place in begun:
-            connections[place].write_due()
-        for place in unsent:
-            connections[place].offer(message, policy)
+    Args:
+        message: The message.
+        policy: What to do with full outboxes: the setting ``slow_client``.
+        clients: Who gets it.
+
+    """
+    connections = [client._connection for client in clients]
+    links = tuple(connection.link for connection in connections)
+    unsent, begun = send_all(links, message.encode(())[0])
+    for place in begun:
+        connections[place].write_due()
+    for place in unsent:
+        connections[place].offer(message, policy)

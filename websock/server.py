@@ -11,14 +11,14 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
 from .callbacks import EVENTS, Callbacks
-from .clients import Client, Clients, ClientTable
+from .clients import Client, Clients, ClientTable, fan_out
 from .closing import CloseCode
 from .early_stop import EarlyStop
 from .exceptions import ClientGone, LocalProtocolError
@@ -456,8 +456,19 @@ class Server:
         """
         self.broadcast(data, exclude=() if echo or client is None else (client,))
 
-    def broadcast(self, data: Data, *, exclude: Iterable[Client | Any] = ()) -> None:
-        """Send a message to all clients; encoded once, and never waits.
+    def broadcast(
+        self,
+        data: Data,
+        *,
+        to: Iterable[Client | Any] | None = None,
+        exclude: Iterable[Client | Any] = (),
+    ) -> None:
+        """Send a message to all clients, or to some; encoded once, and never waits.
+
+        All clients are those in :attr:`clients`: also one whose
+        ``on_connection_open`` is yet to run, which may so get a broadcast before
+        anything that is sent there. Pass ``to`` if only those shall get it who were
+        greeted, or let in.
 
         A client whose outbox is full is treated as the option ``slow_client``
         says; one that is lost stops nothing. One that is being sent another message
@@ -465,6 +476,8 @@ class Server:
 
         Args:
             data: The message, as for :meth:`Client.send`.
+            to: Who gets it: clients, or their addresses, of which nobody may be left;
+                :obj:`None` means all clients.
             exclude: Who is left out: clients, or their addresses.
 
         Raises:
@@ -473,11 +486,19 @@ class Server:
 
         """
         message = SharedMessage(data)
-        left_out = {
-            client.address if isinstance(client, Client) else client
-            for client in exclude
-        }
-        self._table.broadcast(message, self.settings.slow_client, left_out)
+        chosen = self.clients.values() if to is None else self._present(to)
+        left_out = set(self._present(exclude))
+        fan_out(
+            message,
+            self.settings.slow_client,
+            (client for client in chosen if client not in left_out),
+        )
+
+    def _present(self, clients: Iterable[Client | Any]) -> Iterator[Client]:
+        for client in clients:
+            found = client if isinstance(client, Client) else self.clients.get(client)
+            if found is not None:
+                yield found
 
     def recv(self, client: Client | Any, timeout: float | None = None) -> str | bytes:
         """Wait for the next message of one client; see :meth:`Client.recv`."""

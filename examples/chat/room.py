@@ -7,7 +7,7 @@ Callbacks of different clients run at the same time, each in the thread of its
 client. One lock guards the table of names. It is never held while something is
 sent, so a member whose network is slow holds up nobody.
 
-What the page sends, as JSON texts::
+Who is connected and has no name hears nothing. What the page sends, as JSON texts::
 
     {"type": "name", "name": "Ada", "key": "..."}      first of all; key is optional
     {"type": "message", "text": "Hello!"}              to everybody
@@ -108,8 +108,8 @@ class Room:
     """A room in which everybody has a name, and a bot has an answer.
 
     Args:
-        broadcast: Sends a text to all members but those that are given, and
-            never waits for one of them.
+        broadcast: Sends a text to the members that are given, and never waits for
+            one of them.
         answer: What the bot says to a text.
 
     """
@@ -121,9 +121,8 @@ class Room:
     ) -> None:
         self._broadcast = broadcast
         self._answer = answer
-        # Guards the four below; nothing is sent while it is held.
+        # Guards the three below; nothing is sent while it is held.
         self._lock = threading.Lock()
-        self._strangers: set[Member] = set()
         self._people: dict[Member, Person] = {}
         self._by_name: dict[str, Member | None] = {fold(BOT): None}
         self._revision = 0
@@ -134,15 +133,9 @@ class Room:
         with self._lock:
             return self._names()
 
-    def enter(self, member: Member) -> None:
-        """Let a member in, who has no name yet and so hears nothing."""
-        with self._lock:
-            self._strangers.add(member)
-
     def leave(self, member: Member) -> None:
         """Forget a member, and tell the others."""
         with self._lock:
-            self._strangers.discard(member)
             person = self._people.pop(member, None)
             if person is None:
                 return
@@ -177,10 +170,8 @@ class Room:
                     raise Mistake("name", f"{name} is taken. Please choose another.")
                 # The same page, which lost its connection before we noticed.
                 del self._people[former]
-                self._strangers.add(former)
             else:
                 self._revision += 1
-            self._strangers.discard(member)
             self._people[member] = Person(name, key)
             self._by_name[fold(name)] = member
             revision = self._revision
@@ -233,8 +224,8 @@ class Room:
 
     def _tell_all(self, **message: object) -> None:
         with self._lock:
-            strangers = frozenset(self._strangers)
-        self._broadcast(json.dumps(message), strangers)
+            members = list(self._people)
+        self._broadcast(json.dumps(message), members)
 
 
 def tell(member: Member, **message: object) -> None:
@@ -296,7 +287,7 @@ def read_text(value: object) -> str:
     if len(text) > MAX_TEXT:
         raise Mistake("text", f"A message has at most {MAX_TEXT} characters.")
     text = "".join(c for c in text if c in "\t\n" or unicodedata.category(c) != "Cc")
-    if not text:
+    if all(character.isspace() or is_unseen(character) for character in text):
         raise Mistake("text", "There is nothing in that message.")
     return text
 

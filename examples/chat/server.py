@@ -23,8 +23,7 @@ def make_server(host: str, port: int) -> WebSocketServer:
         # Room for the longest text in any spelling that JSON has for it.
         max_size=64 * 1024,
     )
-    room = Room(lambda text, strangers: server.broadcast(text, exclude=strangers))
-    server.on_connection_open = room.enter
+    room = Room(lambda text, members: server.broadcast(text, to=members))
     server.on_data_receive = room.hear
     server.on_connection_close = room.leave
     return server

@@ -33,13 +33,14 @@ class PhoneBook:
     """A phone book and the callbacks that serve it.
 
     Callbacks of different clients run at the same time, in a thread each. The lock
-    makes every client hear of the changes in the same order; holding it while
-    sending is harmless, since ``broadcast()`` never waits for a client.
+    makes every client get the book first, and hear of all changes since, in the same
+    order. While it is held nothing waits for a client: ``broadcast()`` never does.
     """
 
     def __init__(self, host: str, port: int, hosts: tuple[str, ...] | None) -> None:
         self.entries: dict[str, str] = {}
-        self._lock = threading.Lock()  # Guards entries, and the order of the news.
+        self._readers: set[Client] = set()  # Those who got the book.
+        self._lock = threading.Lock()  # Guards both, and the order of the news.
         self.server = WebSocketServer(
             host,
             port,
@@ -54,7 +55,9 @@ class PhoneBook:
         """Give the whole book to a client that comes, or comes back."""
         print("Connected", flush=True)
         with self._lock:
-            send(client, ["book", *self.entries.items()])
+            book = ["book", *self.entries.items()]
+            self.server.broadcast(json.dumps(book), to=[client])
+            self._readers.add(client)
 
     def on_data_receive(self, client: Client, data: str | bytes) -> None:
         """Do what the client asks for."""
@@ -75,8 +78,10 @@ class PhoneBook:
                 client.send("Echo Client")
 
     def on_connection_close(self, client: Client) -> None:
-        """Say that a client went."""
+        """Forget a client that went."""
         print("Disconnected", flush=True)
+        with self._lock:
+            self._readers.discard(client)
 
     def add(self, client: Client, name: str, number: str) -> None:
         """Write a line into the book, unless it is no good."""
@@ -85,19 +90,26 @@ class PhoneBook:
             send(client, ["refused", reason])
             return
         with self._lock:
-            if name not in self.entries and len(self.entries) == MAX_ENTRIES:
-                send(client, ["refused", "The book is full."])
-                return
-            self.entries[name] = number
-            self.server.broadcast(json.dumps(["added", name, number]))
+            is_full = name not in self.entries and len(self.entries) == MAX_ENTRIES
+            if not is_full:
+                self.entries[name] = number
+                self._tell_all(["added", name, number])
+        if is_full:
+            send(client, ["refused", "The book is full."])
 
     def remove(self, client: Client, name: str) -> None:
         """Take a line out of the book, if it is there."""
         with self._lock:
-            if self.entries.pop(name, None) is None:
-                send(client, ["refused", "That name is not in the book."])
-                return
-            self.server.broadcast(json.dumps(["removed", name]))
+            is_known = self.entries.pop(name, None) is not None
+            if is_known:
+                self._tell_all(["removed", name])
+        if not is_known:
+            send(client, ["refused", "That name is not in the book."])
+
+    def _tell_all(self, message: Message) -> None:
+        """Send news to all who got the book; needs the lock."""
+        assert self._lock.locked()
+        self.server.broadcast(json.dumps(message), to=self._readers)
 
 
 def send(client: Client, message: Message) -> None:

@@ -28,6 +28,7 @@ from ..tools import ROOT
 
 TIMEOUT: Final = 20.0
 CHAT: Final = ROOT / "examples" / "chat" / "server.py"
+PHONE_BOOK: Final = ROOT / "examples" / "flutter" / "server.py"
 ECHO: Final = ROOT / "examples" / "echo" / "server.py"
 
 
@@ -219,3 +220,62 @@ def test_echo_sends_back_what_it_gets(monkeypatch: pytest.MonkeyPatch) -> None:
         servers[0].close_server()
         thread.join(TIMEOUT)
     assert not thread.is_alive()
+
+
+@pytest.fixture
+def phone_book() -> Iterator[Any]:
+    """The phone book, served; its lock says who may tell whom what."""
+    module = runpy.run_path(str(PHONE_BOOK))
+    book = module["PhoneBook"]("127.0.0.1", 0, None)
+    thread = threading.Thread(target=book.server.serve_forever)
+    thread.start()
+    assert book.server.wait_ready(TIMEOUT)
+    yield book
+    book.server.shutdown()
+    thread.join(TIMEOUT)
+    assert not thread.is_alive()
+
+
+def test_phone_book_comes_before_the_news(phone_book: Any) -> None:
+    """Also for who connects while somebody else changes it."""
+    url = f"ws://127.0.0.1:{phone_book.server.address[1]}/"
+    asked, gate = threading.Event(), threading.Event()
+    greet = phone_book.on_connection_open
+
+    def greet_late(client: websock.Client) -> None:
+        asked.set()
+        gate.wait(TIMEOUT)
+        greet(client)
+
+    with connect(url) as ada:
+        assert json.loads(ada.recv(TIMEOUT)) == ["book"]
+        phone_book.server.on_connection_open = greet_late
+        with connect(url) as bob:
+            assert asked.wait(TIMEOUT)
+            ada.send('["add", "Ada", "1"]')
+            assert json.loads(ada.recv(TIMEOUT)) == ["added", "Ada", "1"]
+            gate.set()
+            assert json.loads(bob.recv(TIMEOUT)) == ["book", ["Ada", "1"]]
+            ada.send('["remove", "Ada"]')
+            assert json.loads(bob.recv(TIMEOUT)) == ["removed", "Ada"]
+
+
+def test_phone_book_tells_mistakes_while_nobody_waits(
+    phone_book: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who doesn't read what it asked for would hold up all others."""
+    locked: list[bool] = []
+    send = websock.Client.send
+
+    def watch(client: websock.Client, data: Any, **options: Any) -> None:
+        locked.append(phone_book._lock.locked())
+        send(client, data, **options)
+
+    monkeypatch.setattr(websock.Client, "send", watch)
+    phone_book.entries = {str(number): "1" for number in range(500)}
+    with connect(f"ws://127.0.0.1:{phone_book.server.address[1]}/") as peer:
+        peer.recv(TIMEOUT)
+        for message in ('["add", "Ada", "1"]', '["remove", "Ada"]', '["add", "", ""]'):
+            peer.send(message)
+            assert json.loads(peer.recv(TIMEOUT))[0] == "refused"
+    assert locked == [False] * 3

@@ -368,3 +368,31 @@ def test_compressing_holds_up_nobody_else(
         assert ws.recv(timeout=DEADLINE) == "news " * 100
         client.send("y" * 1000)
         assert ws.recv(timeout=DEADLINE) == "y" * 1000
+
+
+def test_broadcast_goes_to_whom_it_is_told(recorder: Recorder) -> None:
+    """Clients or addresses; who isn't there any more, and who is left out, is not."""
+    server = make_server(recorder)
+    with (
+        running(server),
+        Peer(server.address).open() as one,
+        Peer(server.address).open() as two,
+        Peer(server.address).open() as three,
+    ):
+        clients = [recorder.opened.get(timeout=DEADLINE) for _ in range(3)]
+        by_port = {client.address[1]: client for client in clients}
+        first, second, third = (
+            by_port[peer.socket.getsockname()[1]] for peer in (one, two, three)
+        )
+        with Peer(server.address).open():
+            gone = recorder.opened.get(timeout=DEADLINE)
+        assert wait_until(lambda: gone.state is State.CLOSED)
+
+        server.broadcast("a", to=[first, second.address, gone, gone.address])
+        server.broadcast("b", to={first, third}, exclude=[third.address])
+        server.broadcast("c", to=())
+        server.broadcast("d")
+
+        assert [one.receive() for _ in range(3)] == ["a", "b", "d"]
+        assert [two.receive() for _ in range(2)] == ["a", "d"]
+        assert three.receive() == "d"
