@@ -125,12 +125,23 @@ def test_function_that_takes_everything_is_not_wrapped() -> None:
     assert adapt(listener.method, 1) == listener.method
 
 
-def test_function_with_more_places_than_arguments_is_left_to_fail() -> None:
-    """Its error names the argument that it misses; on_error will hear of it."""
-    function = adapt(lambda a, b, c: None, 2)
+def keyword_only(client: object, *, name: str) -> None:
+    """Take what no caller passes."""
 
-    with pytest.raises(TypeError, match="'c'"):
-        function(1, 2)
+
+@pytest.mark.parametrize(
+    ("function", "missing"), [(lambda a, b, c: None, "c"), (keyword_only, "name")]
+)
+def test_function_that_can_not_be_called_is_refused(
+    callbacks: Callbacks, function: Callable[..., object], missing: str
+) -> None:
+    """At once, by an error that names the argument that it would miss."""
+    with pytest.raises(
+        TypeError, match=rf"on_data_receive is called with.*'{missing}'"
+    ):
+        callbacks.add("on_data_receive", function)
+
+    assert callbacks.functions("on_data_receive") == ()
 
 
 @pytest.mark.parametrize("function", [builtins.print, [].append, max, str])

@@ -74,6 +74,16 @@ def test_reference_has_every_part_of_a_client() -> None:
     ]
 
 
+def test_reference_has_every_part_of_a_server() -> None:
+    """Callbacks are told of together, where its arguments are."""
+    page = (REFERENCE / "server.rst").read_text()
+    listed = re.findall(r":: (?:WebSocketServer\.)?(\w+)$", page, re.MULTILINE)
+    with websock.WebSocketServer("127.0.0.1", 0) as server:
+        parts = [name for name in dir(server) if name[0] != "_" and name[:3] != "on_"]
+
+    assert sorted({*listed} - {"websock", "WebSocketServer"}) == parts
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from websock.closing import Close, CloseCode
@@ -120,3 +122,17 @@ def test_close_is_checked_before_anything_is_sent() -> None:
     for code, reason in ((1005, ""), (1006, ""), (1000, "x" * 124)):
         with pytest.raises(LocalProtocolError):
             check_close(code, reason)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "sentence"),
+    [
+        ("x", "", "a close code is an int, not str"),
+        (None, "", "a close code is an int, not NoneType"),
+        (1000, b"x", "a close reason is a str, not bytes"),
+    ],
+)
+def test_close_of_other_types_is_refused(code: Any, reason: Any, sentence: str) -> None:
+    """By an error that says what is wanted."""
+    with pytest.raises(TypeError, match=sentence):
+        check_close(code, reason)

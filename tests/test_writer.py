@@ -198,3 +198,17 @@ def test_shared_message_that_stays_plain_keeps_the_history() -> None:
 
     assert writer.serialize_shared(SharedMessage("")) == b"\x81\x00"
     assert mark.forgotten == 0
+
+
+def test_wrong_types_are_refused() -> None:
+    """By errors that say what is wanted; nothing changed."""
+    writer = MessageWriter(masked=False)
+    wrong: Any = "x"
+
+    with pytest.raises(TypeError, match="a payload is bytes, not str"):
+        writer.serialize_control(Opcode.PING, wrong)
+    with pytest.raises(TypeError, match="fragment_size is an int, not str"):
+        writer.serialize_message("x", fragment_size=wrong)
+    with pytest.raises(TypeError, match="fragment_size is an int, not float"):
+        writer.serialize_message("x", fragment_size=1.5)  # type: ignore[arg-type]
+    assert writer.serialize_message("x") == b"\x81\x01x"

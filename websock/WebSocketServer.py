@@ -106,14 +106,37 @@ class WebSocketServer(Server):
         self._files = None if folder is None else static_files(folder)
 
     def quick_response(self, request: Request) -> Response | None:
-        """Answer health checks of load balancers and container engines."""
+        """Answer a plain HTTP request on the main thread, which must not wait.
+
+        That is the health check of load balancers and container engines.
+
+        Args:
+            request: The request; its method may be any.
+
+        Returns:
+            The response, or :obj:`None` to ask the next one: see "Plain HTTP" below.
+
+        """
         return health(request) if request.path == self.settings.health_path else None
 
     def slow_response(self, request: Request) -> Response | None:
-        """Answer with a file of the folder ``http``, if there is one."""
+        """Answer a plain HTTP request on a thread of a small pool.
+
+        That is with a file of the folder ``http``, if there is one.
+
+        Args:
+            request: The request; its method may be any.
+
+        Returns:
+            The response, or :obj:`None` if there is nothing at that path.
+
+        Raises:
+            HandshakeError: If the answer is an error; it says which.
+
+        """
         return None if self._files is None else self._files(request)
 
     @property
     def has_slow_responses(self) -> bool:
-        """Whether there is a folder to serve."""
+        """Whether to ask :meth:`slow_response`: if there is a folder to serve."""
         return self._files is not None

@@ -54,15 +54,16 @@ class Outcome(enum.IntEnum):
     """It raised something else."""
 
 
-def adapt(function: Callable[..., Any], most: int) -> Callable[..., Any]:
-    """Make ``function`` callable with ``most`` arguments, of which it gets its share.
+def count_arguments(function: Callable[..., Any], most: int) -> int:
+    """Tell how many of ``most`` arguments a function gets, the first ones.
 
     ``on_connection_close`` may take the client alone, or code and reason too.
     """
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return function
+        # Some in C can't tell.
+        return most
     positional = 0
     for parameter in parameters:
         if (
@@ -74,15 +75,21 @@ def adapt(function: Callable[..., Any], most: int) -> Callable[..., Any]:
             # ``lambda client, name=name: ...`` keeps something of its own there.
             break
         if parameter.kind is parameter.VAR_POSITIONAL:
-            return function
+            return most
         if parameter.kind in (
             parameter.POSITIONAL_ONLY,
             parameter.POSITIONAL_OR_KEYWORD,
         ):
             positional += 1
-    if positional >= most:
+    return min(positional, most)
+
+
+def adapt(function: Callable[..., Any], most: int) -> Callable[..., Any]:
+    """Make ``function`` callable with ``most`` arguments; it gets its share of them."""
+    count = count_arguments(function, most)
+    if count == most:
         return function
-    return lambda *args: function(*args[:positional])
+    return lambda *args: function(*args[:count])
 
 
 class _Callback(NamedTuple):
@@ -94,8 +101,9 @@ class _Callback(NamedTuple):
 
 
 def _make_callback(event: str, function: Callable[..., Any]) -> _Callback:
-    check_function(event, function)
-    return _Callback(function, adapt(function, EVENTS[event]))
+    most = EVENTS[event]
+    check_function(event, function, count_arguments(function, most))
+    return _Callback(function, adapt(function, most))
 
 
 class Callbacks:
@@ -133,7 +141,8 @@ class Callbacks:
         """Set or replace the function of ``event``; :obj:`None` removes it.
 
         Raises:
-            TypeError: If ``function`` isn't callable, or is an ``async`` one.
+            TypeError: If ``function`` isn't callable with these arguments, or is an
+                ``async`` one.
 
         """
         callback = None if function is None else _make_callback(event, function)
@@ -146,7 +155,8 @@ class Callbacks:
 
         Raises:
             ValueError: If there is no such event.
-            TypeError: If ``function`` isn't callable, or is an ``async`` one.
+            TypeError: If ``function`` isn't callable with these arguments, or is an
+                ``async`` one.
 
         """
         _check_event(event)

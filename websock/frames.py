@@ -131,8 +131,13 @@ def check_close(code: int, reason: str) -> Close:
 
     Raises:
         LocalProtocolError: If it may not; 1005 is the absence of a code.
+        TypeError: If the code isn't an int, or the reason no str.
 
     """
+    if not isinstance(code, int):
+        raise TypeError(f"a close code is an int, not {type(code).__name__}")
+    if not isinstance(reason, str):
+        raise TypeError(f"a close reason is a str, not {type(reason).__name__}")
     if code == CloseCode.NO_STATUS_RCVD:
         raise LocalProtocolError(f"close code {code} may not be sent")
     close = Close(code, reason)

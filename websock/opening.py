@@ -115,16 +115,14 @@ class Opening:
         except ConnectionClosed:
             self._host.retire(self.connection)
         except Exception as error:
-            # The hooks are the application's; so is what they put into the 101.
-            self._host.callbacks.report(error, self.client, "process_request")
-            self.send_response(self.client.respond(500, "internal error\n"))
+            # The application may have put into the 101 what can't be sent.
+            self.send_response(self._blame(error, "process_request"))
         return False
 
     def _answer(self) -> bool:
         try:
-            response = self.answer_request()
+            response = self.answer_request() or self._accept()
             if response is None:
-                self._accept()
                 return True
         except HandshakeError as error:
             self.refuse(error)
@@ -155,12 +153,21 @@ class Opening:
         except HandshakeError:
             raise
         except BaseException as error:
-            self._host.callbacks.report(error, self.client, "process_request")
-            return self.client.respond(500, "internal error\n")
+            return self._blame(error, "process_request")
 
-    def _accept(self) -> None:
+    def _blame(self, error: BaseException, hook: str) -> Response:
+        """Tell of what a hook raised, and answer in its place."""
+        self._host.callbacks.report(error, self.client, hook)
+        return self.client.respond(500, "internal error\n")
+
+    def _accept(self) -> Response | None:
         client = self.client
-        subprotocol = self._choose_subprotocol(client.request)
+        try:
+            subprotocol = self._choose_subprotocol(client.request)
+        except HandshakeError:
+            raise
+        except BaseException as error:
+            return self._blame(error, "select_subprotocol")
         self.connection.accept(
             client.request,
             subprotocol=subprotocol,
@@ -171,6 +178,7 @@ class Opening:
         # Before the 101 arrives: who has it gets what is broadcast from now on.
         self._host.client_opened(client, self.connection)
         self.connection.write_due()
+        return None
 
     def _choose_subprotocol(self, request: Request) -> str | None:
         settings = self._host.settings
@@ -179,20 +187,9 @@ class Opening:
                 return None
             return negotiate_subprotocol(request, settings.subprotocols)
         offered = offered_subprotocols(request)
-        try:
-            chosen = settings.select_subprotocol(self.client, offered)
-        except HandshakeError:
-            raise
-        except BaseException as error:
-            self._host.callbacks.report(error, self.client, "select_subprotocol")
-            chosen = None
+        chosen = settings.select_subprotocol(self.client, offered)
         if chosen is not None and chosen not in offered:
-            self._host.callbacks.report(
-                ValueError("select_subprotocol chose what the client didn't offer"),
-                self.client,
-                "select_subprotocol",
-            )
-            chosen = None
+            raise ValueError("select_subprotocol chose what the client didn't offer")
         return chosen
 
     def refuse(self, error: HandshakeError) -> None:
@@ -215,9 +212,8 @@ class Opening:
             self._send_response(answer)
         except Exception as error:
             # It may have header fields or a body that can't be sent.
-            self._host.callbacks.report(error, self.client, "process_request")
             status, text = 500, ""
-            self._send_response(self.client.respond(status, "internal error\n"))
+            self._send_response(self._blame(error, "process_request"))
         self.log_access(status, text)
 
     def _send_response(self, answer: HandshakeError | Response) -> None:

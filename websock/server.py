@@ -89,8 +89,8 @@ class Server:
         if DEBUG:
             self.logger.setLevel(logging.DEBUG)
         self._log = self.logger.getChild("server")
-        self.access_logger = self.logger.getChild("access")
-        self.callbacks = Callbacks(self._log)
+        self._access_logger = self.logger.getChild("access")
+        self._callbacks = Callbacks(self._log)
         given = {
             "on_data_receive": on_data_receive,
             "on_connection_open": on_connection_open,
@@ -105,7 +105,7 @@ class Server:
             if function is not None or not hasattr(type(self), event):
                 setattr(self, event, function)
             else:
-                self.callbacks.assign(event, getattr(self, event))
+                self._callbacks.assign(event, getattr(self, event))
         self._extensions = _extension_factories(self.settings)
         self._table = ClientTable()
         self.clients: Clients = self._table
@@ -128,9 +128,9 @@ class Server:
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a callback takes effect for what is read from now on."""
         if name in EVENTS:
-            if "callbacks" not in self.__dict__:
+            if "_callbacks" not in self.__dict__:
                 raise RuntimeError(f"call super().__init__() before you set {name}")
-            self.callbacks.assign(name, value)
+            self._callbacks.assign(name, value)
         super().__setattr__(name, value)
 
     # Running and stopping.
@@ -237,10 +237,10 @@ class Server:
             serving = self._serving = Serving(
                 facade=self,
                 settings=self.settings,
-                callbacks=self.callbacks,
+                callbacks=self._callbacks,
                 clients=self._table,
                 logger=self._log,
-                access_logger=self.access_logger,
+                access_logger=self._access_logger,
                 extensions=self._extensions,
                 quick_answer=self.quick_response,
                 slow_answer=self.slow_response if self.has_slow_responses else None,
@@ -286,7 +286,7 @@ class Server:
             first = not self._destructed
             self._destructed = True
         if first:
-            self.callbacks.run("on_server_destruct", None)
+            self._callbacks.run("on_server_destruct", None)
 
     @property
     def alive(self) -> bool:
@@ -496,7 +496,7 @@ class Server:
 
     def _present(self, clients: Iterable[Client | Any]) -> Iterator[Client]:
         for client in clients:
-            found = client if isinstance(client, Client) else self.clients.get(client)
+            found = self._look_up(client)
             if found is not None:
                 yield found
 
@@ -538,16 +538,19 @@ class Server:
             )
 
     def _find(self, client: Client | Any) -> Client:
+        found = self._look_up(client)
+        if found is None:
+            raise ClientGone(client)
+        return found
+
+    def _look_up(self, client: Client | Any) -> Client | None:
         if isinstance(client, Client):
             return client
         if not isinstance(client, tuple):
             raise TypeError(
                 f"client must be a Client or its address, not {type(client).__name__}"
             )
-        try:
-            return self.clients[client]
-        except KeyError:
-            raise ClientGone(client) from None
+        return self.clients.get(client)
 
     def add_callback(self, event: str, function: Callable[..., object]) -> None:
         """Add a callback to those that ``event`` has; they run in this order.
@@ -558,10 +561,11 @@ class Server:
 
         Raises:
             ValueError: If there is no such event.
-            TypeError: If ``function`` isn't callable, or is an ``async`` one.
+            TypeError: If ``function`` isn't callable with what the event has for it, or
+                is an ``async`` one.
 
         """
-        self.callbacks.add(event, function)
+        self._callbacks.add(event, function)
 
     def remove_callback(self, event: str, function: Callable[..., object]) -> None:
         """Remove a callback; it won't be called again.
@@ -570,8 +574,8 @@ class Server:
             ValueError: If there is no such event, or no such callback.
 
         """
-        self.callbacks.remove(event, function)
-        if self.callbacks.get(event) is None:
+        self._callbacks.remove(event, function)
+        if self._callbacks.get(event) is None:
             super().__setattr__(event, None)
 
     # For clients, and for subclasses.

@@ -145,6 +145,7 @@ class Serving:
         self._corks = None if Corks is None else Corks(self._start_ticking)
         callbacks.changed = None if self._corks is None else self._corks.renew
         self._listeners: list[socket.socket] = []
+        self._has_listened = False
         self._hosts = settings.hosts
         # Who calls, and waits for the end; whose loop it is may be another thread.
         self._owner = threading.get_ident()
@@ -267,6 +268,7 @@ class Serving:
         if self._hosts is None and is_loopback_only(self._listeners):
             self._hosts = LOOPBACK_HOSTS
         self._intake.listen(self._listeners)
+        self._has_listened = True
         for listener in self._listeners:
             self.logger.info("listening on %s", show_socket(listener))
 
@@ -318,7 +320,8 @@ class Serving:
         for connection in list(self._retired):
             self._release(connection)
         self._loop.close()
-        self.logger.info("stopped")
+        if self._has_listened:
+            self.logger.info("stopped")
 
     def _run_until(self, moment: Callable[[float], float]) -> None:
         """Turn the loop while there are connections, until ``moment(deadline)``.

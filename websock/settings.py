@@ -2,7 +2,7 @@
 
 The reference documentation is generated from here.
 
-Layer: shells. May import: exceptions, extensions, origins.
+Layer: shells. May import: the core.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from socket import SOCK_STREAM, socket
 from typing import Any, Final, Literal, TypedDict
 
 from .extensions.permessage_deflate import PerMessageDeflate
+from .handshake import Response
 from .origins import SAME_HOST, Hosts, Origins, validate_hosts, validate_origins
+from .request import Request
 
 __all__ = ["Options", "Settings", "check_function"]
 
@@ -78,7 +80,7 @@ class Settings:
         " them is taken. None means none.",
         "They are the application's to define (RFC 6455, 1.9).",
     )
-    select_subprotocol: Callable[..., str | None] | None = option(
+    select_subprotocol: Callable[[Any, list[str]], str | None] | None = option(
         None,
         "Function of the client and the subprotocols that it offered, which returns"
         " one of them, or None for none; None takes the client's first that"
@@ -91,7 +93,7 @@ class Settings:
         " PerMessageDeflate for other parameters, None for none.",
         "Text shrinks to a third or less, for some time of the processor.",
     )
-    process_request: Callable[..., Any] | None = option(
+    process_request: Callable[[Any, Request], Response | None] | None = option(
         None,
         "Function of the client and its request, called before a WebSocket is"
         " accepted and for every other request but those to `health_path`; a response"
@@ -243,7 +245,7 @@ class Settings:
         for name in ("select_subprotocol", "process_request"):
             value = getattr(self, name)
             if value is not None:
-                check_function(name, value)
+                check_function(name, value, 2)
         _check_path("health_path", self.health_path)
         _check_instance("ssl", self.ssl, ssl.SSLContext)
         if self.ssl is not None and self.ssl.protocol == ssl.PROTOCOL_TLS_CLIENT:
@@ -301,12 +303,17 @@ LARGEST: Final = 2**31 - 1
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
-def check_function(name: str, value: object) -> None:
+def check_function(name: str, value: object, arguments: int) -> None:
     """Make sure that calling ``value`` does something.
 
+    Args:
+        name: Name of the option or callback, for errors.
+        value: What was passed for it.
+        arguments: How many it's called with.
+
     Raises:
-        TypeError: If it isn't callable, or its result would have to be awaited or
-            iterated over for anything to happen.
+        TypeError: If it isn't callable with so many, or its result would have to be
+            awaited or iterated over for anything to happen.
 
     """
     if not callable(value):
@@ -323,6 +330,17 @@ def check_function(name: str, value: object) -> None:
             )
         if inspect.isgeneratorfunction(function):
             raise TypeError(f"{name} must be a plain function, without yield")
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):
+        # Some in C can't tell.
+        return
+    try:
+        signature.bind(*[None] * arguments)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} is called with {arguments} arguments: {error}"
+        ) from None
 
 
 def _kind(value: object) -> str:
@@ -381,9 +399,9 @@ class Options(TypedDict, total=False):
     origins: Origins
     hosts: Hosts
     subprotocols: Sequence[str] | None
-    select_subprotocol: Callable[..., str | None] | None
+    select_subprotocol: Callable[[Any, list[str]], str | None] | None
     compression: Literal["deflate"] | PerMessageDeflate | None
-    process_request: Callable[..., Any] | None
+    process_request: Callable[[Any, Request], Response | None] | None
     http: str | os.PathLike[str] | None
     health_path: str | None
     open_timeout: float | None

@@ -98,10 +98,15 @@ class MessageWriter:
         Raises:
             LocalProtocolError: If the message can't be encoded, or one that was
                 sent as single frames isn't finished.
+            TypeError: If ``data`` or ``fragment_size`` is of another type.
 
         """
         if self._in_message:
             raise LocalProtocolError("another message isn't finished")
+        if not isinstance(fragment_size, int | None):
+            raise TypeError(
+                f"fragment_size is an int, not {type(fragment_size).__name__}"
+            )
         frame = to_frame(data)
         if fragment_size is None or len(frame.payload) <= fragment_size:
             return self._serialize(frame)
@@ -172,8 +177,11 @@ class MessageWriter:
 
         Raises:
             LocalProtocolError: If it's too long, fragmented, or has reserved bits.
+            TypeError: If ``payload`` isn't bytes.
 
         """
+        if not isinstance(payload, bytes | bytearray):
+            raise TypeError(f"a payload is bytes, not {type(payload).__name__}")
         if len(payload) > CONTROL_LIMIT:
             raise LocalProtocolError(
                 f"control frame of {len(payload)} bytes, over {CONTROL_LIMIT}"

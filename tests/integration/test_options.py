@@ -48,6 +48,12 @@ make_any: Any = WebSocketServer
         ({"compression": "gzip"}, ValueError, "compression is 'deflate'"),
         ({"process_request": 1}, TypeError, "process_request must be callable"),
         ({"select_subprotocol": 1}, TypeError, "select_subprotocol"),
+        ({"select_subprotocol": len}, TypeError, "select_subprotocol is called with 2"),
+        (
+            {"process_request": lambda: None},
+            TypeError,
+            "process_request is called with",
+        ),
         ({"subprotocols": "chat"}, TypeError, "subprotocols must be a sequence"),
         ({"subprotocols": ["a b"]}, ValueError, "subprotocols must be tokens"),
         ({"origins": "https://a.example"}, TypeError, "origins"),
@@ -147,28 +153,46 @@ def test_subprotocol_is_the_first_of_the_client(recorder: Recorder) -> None:
         assert recorder.opened.get(timeout=DEADLINE).subprotocol == "a"
 
 
-@pytest.mark.parametrize(
-    ("choice", "expected"), [("b", "b"), (None, None), ("nonsense", None), (1, None)]
-)
-def test_select_subprotocol_chooses(
-    recorder: Recorder, choice: Any, expected: str | None
-) -> None:
-    """Among what was offered; anything else is an error of the application."""
+@pytest.mark.parametrize("choice", ["b", None])
+def test_select_subprotocol_chooses(recorder: Recorder, choice: str | None) -> None:
+    """Among what was offered, or none."""
 
     def select(client: Client, offered: list[str]) -> str | None:
         assert offered == ["a", "b"]
-        if choice == 1:
-            raise RuntimeError("no idea")
-        return choice  # type: ignore[no-any-return]
+        return choice
 
     server = make_server(recorder, select_subprotocol=select)
     with running(server), Peer(server.address) as peer:
         peer.socket.sendall(Peer.request(Sec_WebSocket_Protocol="a, b"))
         head = peer.read_head()
         assert peer.status == 101
-        assert ("Sec-WebSocket-Protocol: b" in head) == (expected == "b")
-        assert recorder.opened.get(timeout=DEADLINE).subprotocol == expected
-        assert recorder.errors.qsize() == (choice in ("nonsense", 1))
+        assert ("Sec-WebSocket-Protocol: b" in head) == (choice == "b")
+        assert recorder.opened.get(timeout=DEADLINE).subprotocol == choice
+        assert recorder.errors.empty()
+
+
+@pytest.mark.parametrize(
+    "choice", ["nonsense", 1, KeyError("x"), SystemExit()], ids=str
+)
+def test_broken_select_subprotocol_lets_nobody_in(
+    recorder: Recorder, choice: Any
+) -> None:
+    """It's an error of the application, which may rely on the choice."""
+
+    def select(client: Client, offered: list[str]) -> str | None:
+        if isinstance(choice, BaseException):
+            raise choice
+        return choice  # type: ignore[no-any-return]
+
+    server = make_server(recorder, select_subprotocol=select)
+    with running(server), Peer(server.address) as peer:
+        peer.socket.sendall(Peer.request(Sec_WebSocket_Protocol="a, b"))
+        status, _, body = peer.read_response()
+        assert (status, body) == (500, b"internal error\n")
+        error = recorder.errors.get(timeout=DEADLINE)
+        assert type(error) in (ValueError, type(choice))
+        assert recorder.opened.empty()
+        assert recorder.errors.empty()
 
 
 def test_files_and_health_are_served_on_the_same_port(
