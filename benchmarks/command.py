@@ -16,7 +16,17 @@ from types import FrameType
 from typing import Any
 
 from . import programs, report, workloads
-from .machine import Cores, cache_folder, choose_cores, facts, raise_descriptor_limit
+from .compare import compare
+from .figures import Round
+from .goals import goal_lines, losses
+from .machine import (
+    Cores,
+    cache_folder,
+    choose_cores,
+    facts,
+    raise_descriptor_limit,
+    shortage,
+)
 from .measure import MeasurementError, measure, running
 from .programs import Program, Site
 from .workloads import Workload
@@ -70,12 +80,24 @@ def _parser() -> argparse.ArgumentParser:
         "on a machine that others use too",
     )
     parser.add_argument(
-        "--base", default="websockets-sync", help="whom ratios refer to"
+        "--base", default="websock", help="whom ratios refer to (default: websock)"
     )
     parser.add_argument(
         "--save",
+        metavar="NAME",
+        help="write to benchmarks/results/NAME.json, to be committed; otherwise the "
+        "results go to the cache folder",
+    )
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="OLD.json",
+        help="tell afterwards how our ratios to others changed since then",
+    )
+    parser.add_argument(
+        "--prepare",
         action="store_true",
-        help="write the results to benchmarks/results, to be committed",
+        help="build and install what is absent, and measure nothing",
     )
     return parser
 
@@ -103,10 +125,14 @@ class Bench:
         self.failed = False
 
     def prepare(self, peers: Sequence[Program]) -> None:
-        """Build and install what is absent, before any time is measured."""
+        """Build and install what is absent and stays for other runs."""
         self.site.load_generator()
         for peer in peers:
             self.site.command(peer)
+
+    def build(self, peers: Sequence[Program]) -> None:
+        """Build our package as it is now, before any time is measured."""
+        for peer in peers:
             self.site.environment(peer)
 
     def _one(self, workload: Workload, peer: Program) -> dict[str, Any]:
@@ -134,6 +160,11 @@ class Bench:
                 seconds=self._options.seconds,
             )
 
+    def _refuse(self, workload: Workload, peers: Sequence[Program]) -> dict[str, str]:
+        """Return for whom the machine is too small, and why."""
+        lacks = {p.name: shortage(workload.clients, p.threads) for p in peers}
+        return {name: lack for name, lack in lacks.items() if lack}
+
     def workload(self, workload: Workload, peers: Sequence[Program]) -> dict[str, Any]:
         """Run all rounds of one workload, and print its table."""
         able = [
@@ -142,8 +173,10 @@ class Bench:
             if workload.server in peer.works
             and workload.compression in peer.compressions
         ]
-        results: dict[str, list[report.Round]] = {peer.name: [] for peer in able}
-        failures: dict[str, str] = {}
+        results: dict[str, list[Round]] = {peer.name: [] for peer in able}
+        failures = self._refuse(workload, able)
+        self.failed = self.failed or bool(failures)
+        able = [peer for peer in able if peer.name not in failures]
         for number in range(self._options.rounds if able else 0):
             for peer in rounds_order(able, number):
                 _tell(f"{workload.name}: round {number + 1}, {peer.name}")
@@ -160,14 +193,14 @@ class Bench:
     def _print(
         self,
         workload: Workload,
-        results: dict[str, list[report.Round]],
+        results: dict[str, list[Round]],
         failures: dict[str, str],
     ) -> None:
         base = self._options.base
         print(report.table(workload, results, base, failures))
-        goal = report.goal_line(workload, results)
-        if goal:
-            print(goal)
+        better = losses(workload, results)
+        for line in [*([better] if better else []), *goal_lines(workload, results)]:
+            print(line)
         if workload.kind == "rate":
             print(report.bottleneck_note(results))
         print(flush=True)
@@ -184,10 +217,10 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def _write(results: dict[str, Any], save: bool) -> Path:
-    folder = RESULTS if save else cache_folder() / "results"
+def _write(results: dict[str, Any], name: str | None) -> Path:
+    folder = RESULTS if name else cache_folder() / "results"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{time.strftime('%Y-%m-%d-%H%M')}.json"
+    path = folder / f"{name or time.strftime('%Y-%m-%d-%H%M%S')}.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
     return path
 
@@ -196,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks that the command line selects; return the exit status.
 
     The status is 1 if a server could not be measured, for example because an echo
-    was wrong. Figures never decide it.
+    was wrong. Figures decide it only with ``--compare``, and there only ratios.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -205,7 +238,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         peers = programs.select(options.peers)
         if options.rounds < 1 or options.seconds <= 0 or options.warm_up < 0:
             raise ValueError("rounds and seconds must be positive")
-    except ValueError as error:
+        old = json.loads(options.compare.read_text()) if options.compare else None
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     # Children end by our `finally` clauses, so a polite end must run them.
     signal.signal(signal.SIGTERM, _end)
@@ -214,23 +248,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tempfile.TemporaryDirectory(prefix="websock-bench-") as scratch,
         contextlib.suppress(KeyboardInterrupt),
     ):
-        return _bench(options, works, peers, limit, Path(scratch))
+        bench = Bench(options, Path(scratch))
+        try:
+            bench.prepare(peers)
+            if options.prepare:
+                return 0
+            bench.build(peers)
+        except RuntimeError as error:
+            print(error, file=sys.stderr)
+            return 1
+        results = _measure(bench, options, works, peers, limit)
+        return _finish(results, old) or int(bench.failed)
     return 130
 
 
-def _bench(
+def _measure(
+    bench: Bench,
     options: argparse.Namespace,
     works: Sequence[Workload],
     peers: Sequence[Program],
     limit: int,
-    scratch: Path,
-) -> int:
-    bench = Bench(options, scratch)
-    try:
-        bench.prepare(peers)
-    except RuntimeError as error:
-        print(error, file=sys.stderr)
-        return 1
+) -> dict[str, Any]:
+    """Measure, print, and write; return what was written."""
     machine = facts()
     per_round = options.warm_up + options.seconds + 1.0
     minutes = len(works) * len(peers) * options.rounds * per_round / 60
@@ -241,13 +280,10 @@ def _bench(
         f"load average at the start {machine['load_average']:.1f}; {limit} descriptors",
         f"{options.rounds} alternating rounds of {options.seconds:g} s, medians; "
         f"ratios to {options.base} are medians of the rounds' ratios",
-        f"about {minutes:.0f} minutes or more",
         *bench.site.notes,
     ]
-    print("\n".join(notes), end="\n\n", flush=True)
-    measured = {w.name: bench.workload(w, peers) for w in works}
-    for name, version in bench.versions.items():
-        print(f"{name}: {version}")
+    print("\n".join(notes))
+    print(f"about {minutes:.0f} minutes or more", end="\n\n", flush=True)
     results = {
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": machine,
@@ -255,7 +291,18 @@ def _bench(
         "versions": bench.versions,
         "rounds": options.rounds,
         "seconds": options.seconds,
-        "workloads": measured,
+        "workloads": {w.name: bench.workload(w, peers) for w in works},
     }
+    for name, version in bench.versions.items():
+        print(f"{name}: {version}")
     print(f"written to {_write(results, options.save)}")
-    return 1 if bench.failed else 0
+    return results
+
+
+def _finish(results: dict[str, Any], old: dict[str, Any] | None) -> int:
+    """Compare with older results, if that is wanted; return the exit status."""
+    if old is None:
+        return 0
+    lines, worse = compare(old, results)
+    print("\n".join(["", "our ratios to others, now / then:", *lines]))
+    return 1 if worse else 0

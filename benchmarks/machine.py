@@ -21,6 +21,7 @@ __all__ = [
     "in_child",
     "raise_descriptor_limit",
     "resident_kib",
+    "shortage",
     "status_field",
 ]
 
@@ -68,6 +69,47 @@ def raise_descriptor_limit() -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+SPARE = 100
+"""What a process needs besides its clients: descriptors, or threads."""
+
+
+def _number(path: str) -> int:
+    """Return the number in a file of /proc or /sys; a large one if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(Path(path).read_text())
+    return 1 << 62
+
+
+def shortage(clients: int, threads: bool) -> str:
+    """Return what the machine lacks for so many clients, and how to have it.
+
+    Args:
+        clients: How many connections one process has.
+        threads: Whether each of them has a thread, which takes two mappings of
+            memory: its stack and the guard page below.
+
+    Returns:
+        A sentence; nothing if nothing is known to lack.
+
+    """
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if 0 <= descriptors < clients + SPARE:
+        need = f"ulimit -n {clients + SPARE}"
+        return f"{clients:,} clients need `{need}`; the limit is {descriptors}"
+    if not threads:
+        return ""
+    for setting, least in (
+        ("vm.max_map_count", 2 * clients + 10 * SPARE),
+        ("kernel.threads-max", clients + 10 * SPARE),
+        ("kernel.pid_max", clients + 10 * SPARE),
+    ):
+        value = _number(f"/proc/sys/{setting.replace('.', '/')}")
+        if value < least:
+            need = f"`sysctl {setting}={least}`"
+            return f"{clients:,} threads need {need}; it is {value}"
+    return ""
 
 
 def _set_priority(nice: int) -> None:

@@ -163,13 +163,14 @@ def _measure_memory(
     # What the first clients load and allocate for all is not theirs.
     deflate = [option for option in workload.load if option == "--deflate"]
     first = ["--work=idle", "--clients=20", *deflate]
+    all_ = [f"--clients={workload.clients}", *workload.load]
     with _process([*start, *first], core, log, os.environ) as process:
         assert process.stdout is not None
         read_line(process.stdout, READY_SECONDS)
         process.communicate(timeout=READY_SECONDS)
     before = _settled_kib(server.pid)
     threads = int(status_field(server.pid, "Threads"))
-    with _process([*start, *workload.load], core, log, os.environ) as process:
+    with _process([*start, *all_], core, log, os.environ) as process:
         assert process.stdout is not None
         try:
             opened = json.loads(read_line(process.stdout, FINISH_SECONDS))["open"]
@@ -220,7 +221,9 @@ def measure(
         f"--server={server.pid}",
         f"--warm-up={warm_up}",
         f"--time={seconds}",
+        f"--clients={workload.clients}",
         *workload.load,
     ]
+    before = resident_kib(server.pid)
     timeout = warm_up + seconds + FINISH_SECONDS
-    return _run_load(command, cores, log, timeout)
+    return {**_run_load(command, cores, log, timeout), "before_kib": before}

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +20,38 @@ from typing import Final
 
 from .machine import cache_folder
 
-__all__ = ["PROGRAMS", "Program", "Site", "compile_c", "select"]
+__all__ = [
+    "PROGRAMS",
+    "Program",
+    "Site",
+    "compile_c",
+    "installed_environment",
+    "requirements",
+    "select",
+]
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent
 
-REQUIREMENTS: Final = ("h11>=0.14,<1", "setuptools>=77", "websockets==17.4")
-"""What the Python programs need; setuptools builds our C twin."""
-
-LOAD: Final = ("main.c", "load.c", "client.c", "reader.c", "message.c", "histogram.c")
+LOAD: Final = (
+    "main.c",
+    "load.c",
+    "client.c",
+    "reader.c",
+    "message.c",
+    "deflate.c",
+    "histogram.c",
+)
 """Sources of the load generator."""
+
+WORKS: Final = frozenset({"echo", "json", "broadcast", "wait"})
+"""All that a server can be told to do."""
+
+COMPILER: Final = "apt-get install gcc libc6-dev zlib1g-dev"
+"""How to have what C programs need."""
+
+COMPLETE: Final = "complete"
+"""File of an environment that has all its packages."""
 
 SECONDS: Final = 300.0
 """Most time for one step of the preparation: a slow network, a small machine."""
@@ -53,38 +76,62 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables added to the environment."""
 
+    threads: bool = False
+    """Whether it has a thread for each client."""
+
     ours: bool = False
     """Whether it imports this package."""
 
-    works: frozenset[str] = frozenset({"echo", "broadcast", "wait"})
+    works: frozenset[str] = WORKS
     """What it can do."""
 
     compressions: frozenset[str] = frozenset({"none", "deflate"})
     """What it can agree on."""
 
-    chosen: bool = True
-    """Whether it runs when ``PEERS=`` says nothing."""
-
 
 _ALL: Final[Sequence[Program]] = (
-    Program("websock", "this package", python="websock_server.py", ours=True),
+    Program(
+        "websock", "this package", python="websock_server.py", threads=True, ours=True
+    ),
     Program(
         "websock-pure",
-        "this package without its C twin",
+        "this package without what is in C",
         python="websock_server.py",
         environment={"WEBSOCK_SPEEDUPS": "skip"},
+        threads=True,
         ours=True,
-        chosen=False,
     ),
     Program(
         "websockets-sync",
         "websockets, threaded server",
         python="websockets_sync.py",
+        threads=True,
+    ),
+    Program(
+        "websockets-asyncio",
+        "websockets, asyncio server on uvloop",
+        python="websockets_asyncio.py",
+    ),
+    Program(
+        "picows",
+        "picows on uvloop",
+        python="picows_server.py",
+        compressions=frozenset({"none"}),
+    ),
+    Program("socketify", "socketify, uWebSockets in C++", python="socketify_server.py"),
+    Program("aiohttp", "aiohttp on uvloop", python="aiohttp_server.py"),
+    Program(
+        "simple-websocket",
+        "simple-websocket, a thread each",
+        python="simple_websocket_server.py",
+        threads=True,
     ),
     Program(
         "floor-threads",
         "C, a thread each",
         sources=("floor_threads.c", "floor.c", "sha1.c"),
+        threads=True,
+        works=frozenset({"echo", "broadcast", "wait"}),
         compressions=frozenset({"none"}),
     ),
     Program(
@@ -104,17 +151,15 @@ def select(names: str | None) -> list[Program]:
     """Return the programs that a list of names means.
 
     Args:
-        names: Names between commas or spaces; ``all`` means every program, and
-            :obj:`None` or nothing the usual ones.
+        names: Names between commas or spaces; ``all``, :obj:`None` or nothing mean
+            every program.
 
     Raises:
         ValueError: If there is no such program; it lists those there are.
 
     """
     wanted = (names or "").replace(",", " ").split()
-    if not wanted:
-        return [p for p in _ALL if p.chosen]
-    if wanted == ["all"]:
+    if wanted in ([], ["all"]):
         return list(_ALL)
     for name in wanted:
         if name not in PROGRAMS:
@@ -146,9 +191,13 @@ def compile_c(name: str, folder: Path, sources: Sequence[str], cache: Path) -> P
     made = program.with_suffix(f".{os.getpid()}")
     command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread"]
     try:
-        _run([*command, "-o", str(made), *(str(folder / s) for s in sources)])
+        _run([*command, "-o", str(made), *(str(folder / s) for s in sources), "-lz"])
     except FileNotFoundError:
-        raise RuntimeError("gcc is missing: apt-get install gcc libc6-dev") from None
+        raise RuntimeError(f"gcc is missing: {COMPILER}") from None
+    except RuntimeError as error:
+        if "zlib.h" in str(error):
+            raise RuntimeError(f"zlib is missing: {COMPILER}") from None
+        raise
     # Somebody else may be doing the same.
     made.replace(program)
     return program
@@ -166,6 +215,31 @@ def _run(command: Sequence[str], cwd: Path | None = None) -> None:
     )
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}")
+
+
+def requirements() -> list[str]:
+    """Return what the Python programs need.
+
+    The servers are the group ``bench`` of pyproject.toml; h11 is what our package
+    depends on, and setuptools builds what is in C.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return [
+        *project["dependency-groups"]["bench"],
+        *project["project"]["dependencies"],
+        *project["build-system"]["requires"],
+    ]
+
+
+def installed_environment(cache: Path) -> Path | None:
+    """Return the interpreter that has what is required, if there is one."""
+    folder = _environment(cache)
+    return folder / "bin" / "python" if (folder / COMPLETE).exists() else None
+
+
+def _environment(cache: Path) -> Path:
+    digest = hashlib.sha256("\n".join(requirements()).encode()).hexdigest()[:8]
+    return cache / f"venv-{sys.version_info.major}.{sys.version_info.minor}-{digest}"
 
 
 class Site:
@@ -206,15 +280,13 @@ class Site:
         """Return the interpreter of the environment with other people's packages."""
         if self._python is not None:
             return self._python
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        folder = self._cache / f"venv-{version}"
-        stamp = folder / "requirements"
-        wanted = "\n".join(REQUIREMENTS)
-        python = folder / "bin" / "python"
-        if not stamp.exists() or stamp.read_text() != wanted:
+        python = installed_environment(self._cache)
+        if python is None:
+            folder = _environment(self._cache)
+            python = folder / "bin" / "python"
             _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-            _run([str(python), "-m", "pip", "install", "-q", *REQUIREMENTS])
-            stamp.write_text(wanted)
+            _run([str(python), "-m", "pip", "install", "-q", *requirements()])
+            (folder / COMPLETE).touch()
         self._python = python
         return python
 

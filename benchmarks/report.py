@@ -1,47 +1,19 @@
-"""From rounds to a table: medians, spread, ratios side by side, goals."""
+"""From rounds to a table: medians, spread, ratios side by side."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from .figures import Round, cpu_us, median, ratio, saturated
 from .workloads import Workload
 
-__all__ = ["bottleneck_note", "goal_line", "median", "ratio", "table"]
-
-Round = Mapping[str, Any] | None
-"""What one measurement gave; :obj:`None` if it failed."""
-
-
-def median(rounds: Sequence[Round], key: str) -> float | None:
-    """Return the median of a figure over the rounds that did not fail."""
-    values = [r[key] for r in rounds if r is not None]
-    return statistics.median(values) if values else None
-
-
-def ratio(rounds: Sequence[Round], base: Sequence[Round], key: str) -> float | None:
-    """Return how many times the base a peer reached.
-
-    It is the median of the ratios round by round: two neighbours in time suffer
-    from the same disturbances, two medians may not.
-    """
-    ratios = [
-        mine[key] / theirs[key]
-        for mine, theirs in zip(rounds, base, strict=True)
-        if mine is not None and theirs is not None and theirs[key]
-    ]
-    return statistics.median(ratios) if ratios else None
+__all__ = ["bottleneck_note", "table"]
 
 
 def _milliseconds(microseconds: float) -> str:
     value = microseconds / 1000
     return f"{value:.3f}" if value < 1 else f"{value:.1f}"
-
-
-def _cpu_us(measured: Mapping[str, Any]) -> float:
-    """Return the server's CPU time per message, in microseconds."""
-    return float(measured["server_cpu"] / max(1.0, measured["rate"]) * 1e6)
 
 
 def _rate_row(rounds: Sequence[Round]) -> list[str]:
@@ -60,9 +32,10 @@ def _rate_row(rounds: Sequence[Round]) -> list[str]:
         _milliseconds(statistics.median(r["p99_us"] for r in good)),
         _milliseconds(worst),
         f"{fewest:.2f}",
-        f"{statistics.median(_cpu_us(r) for r in good):.1f}",
+        f"{statistics.median(cpu_us(r) for r in good):.1f}",
         f"{statistics.median(r['server_cpu'] for r in good):.0%}",
-        f"{statistics.median(r['load_cpu'] for r in good):.0%}",
+        f"{statistics.median(r['load_cpu'] for r in good):.0%}"
+        + ("!" if saturated(rounds) else ""),
     ]
 
 
@@ -128,30 +101,8 @@ def table(
     return "\n".join(text)
 
 
-def goal_line(workload: Workload, results: Mapping[str, Sequence[Round]]) -> str:
-    """Return whether the goal of a workload is met; nothing if that is unknown."""
-    goal = workload.goal
-    if goal is None or goal.peer not in results:
-        return ""
-    mine = results[goal.peer]
-    if goal.most_kib is not None:
-        size = median(mine, "kib_per_client")
-        if size is None:
-            return f"  goal: at most {goal.most_kib:g} KiB: not measured"
-        verdict = "met" if size <= goal.most_kib else "MISSED"
-        return f"  goal: at most {goal.most_kib:g} KiB: {verdict} ({size:.1f} KiB)"
-    if goal.ratio is None or goal.base not in results:
-        return ""
-    wish = f"  goal: at least {goal.ratio:g} x {goal.base}"
-    times = ratio(mine, results[goal.base], "rate")
-    if times is None:
-        return f"{wish}: not measured"
-    verdict = "met" if times >= goal.ratio else "MISSED"
-    return f"{wish}: {verdict} ({times:.2f} x)"
-
-
 def bottleneck_note(results: Mapping[str, Sequence[Round]]) -> str:
-    """Return what tells that the load generator is not what was measured."""
+    """Return what tells whether the load generator is what was measured."""
     floor = median(results.get("floor-epoll", ()), "rate")
     rates = {
         peer: rate
@@ -164,9 +115,11 @@ def bottleneck_note(results: Mapping[str, Sequence[Round]]) -> str:
     fastest = max(rates, key=lambda peer: rates[peer])
     busy = median(results[fastest], "load_cpu")
     note = f"  the generator used {busy:.0%} of its core with {fastest}"
-    if floor is None:
-        return note
-    return (
-        f"{note}; it reached {floor:,.0f}/s, {floor / rates[fastest]:.1f} x as many, "
-        "with floor-epoll"
-    )
+    if floor is not None:
+        times = floor / rates[fastest]
+        note += f"; it reached {floor:,.0f}/s, {times:.1f} x as many, with floor-epoll"
+    limited = [peer for peer, rounds in results.items() if saturated(rounds)]
+    if limited:
+        names = ", ".join(limited)
+        note += f"\n  ! the generator was the limit, and they can do more: {names}"
+    return note

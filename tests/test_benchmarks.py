@@ -14,148 +14,51 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from benchmarks import measure, programs
+from benchmarks import machine, measure, programs
 
-from .tools import ROOT, require_tool
+from .generator import (
+    BINARY,
+    CLOSE,
+    CLOSED,
+    FAULT,
+    MESSAGE,
+    PING,
+    PINGED,
+    PONG,
+    RIGHT_ACCEPT,
+    TEXT,
+    Answer,
+    answering,
+    build_load,
+    build_parts,
+    frame,
+    generate,
+    make_plan,
+    payload_of,
+    read,
+)
+from .tools import ROOT
 
-LOAD = ROOT / "benchmarks" / "load"
 PEERS = ROOT / "benchmarks" / "peers"
 
 CORE = min(os.sched_getaffinity(0))
 
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-MORE, MESSAGE, PINGED, CLOSED, FAULT = range(5)
 
-
-# The parts of the generator that know no socket, as a library.
-
-
-class Plan(ctypes.Structure):
-    """``struct plan``."""
-
-    _fields_ = (
-        ("opcode", ctypes.c_int),
-        ("size", ctypes.c_size_t),
-        ("stamp_size", ctypes.c_size_t),
-        ("body", ctypes.c_void_p),
-    )
-
-
-class Reader(ctypes.Structure):
-    """``struct reader``."""
-
-    _fields_ = (
-        ("sender", ctypes.c_uint32),
-        ("sequence", ctypes.c_uint64),
-        ("head", ctypes.c_uint8 * 10),
-        ("head_size", ctypes.c_uint8),
-        ("in_payload", ctypes.c_uint8),
-        ("length", ctypes.c_uint64),
-        ("seen", ctypes.c_uint64),
-        ("stamp", ctypes.c_uint8 * 16),
-        ("control", ctypes.c_uint8 * 125),
-        ("fault", ctypes.c_char * 120),
-    )
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The parts of the generator that know no socket, as a library."""
+    return build_parts(tmp_path_factory.mktemp("bench"))
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for compiled programs."""
-    require_tool("gcc", apt="gcc libc6-dev")
-    return tmp_path_factory.mktemp("bench")
-
-
-@pytest.fixture(scope="session")
-def parts(cache: Path) -> ctypes.CDLL:
-    """Reader, messages and histogram."""
-    library = cache / "parts.so"
-    sources = [LOAD / name for name in ("reader.c", "message.c", "histogram.c")]
-    subprocess.run(
-        ["gcc", "-std=gnu11", "-O1", "-shared", "-fPIC", "-o", library, *sources],
-        check=True,
-    )
-    parts = ctypes.CDLL(str(library))
-    parts.histogram_add.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
-    parts.histogram_quantile.argtypes = [ctypes.c_void_p, ctypes.c_double]
-    parts.histogram_quantile.restype = ctypes.c_uint64
-    parts.plan_init.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
-    parts.frame_message.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_uint32,
-        ctypes.c_uint64,
-        ctypes.c_uint32,
-        ctypes.c_char_p,
-    ]
-    parts.frame_message.restype = ctypes.c_size_t
-    return parts
-
-
-@pytest.fixture(scope="session")
-def load(cache: Path) -> Path:
+def load() -> Path:
     """The load generator."""
-    return programs.compile_c("load", LOAD, programs.LOAD, cache)
-
-
-def payload_of(parts: ctypes.CDLL, plan: Plan, sender: int, sequence: int) -> bytes:
-    """Return the payload of a message, taken out of its masked frame."""
-    out = ctypes.create_string_buffer(14 + plan.size)
-    key = 0x01020304
-    size = parts.frame_message(ctypes.byref(plan), sender, sequence, key, out)
-    masked = out.raw[size - plan.size : size]
-    mask = struct.pack("<I", key) * (plan.size // 4 + 1)
-    return bytes(a ^ b for a, b in zip(masked, mask, strict=False))
-
-
-def frame(payload: bytes, opcode: int = TEXT, first: int = 0x80) -> bytes:
-    """Return an unmasked frame with the minimal length (5.2)."""
-    size = len(payload)
-    if size < 126:
-        length = bytes([size])
-    elif size < 65536:
-        length = b"\x7e" + struct.pack("!H", size)
-    else:
-        length = b"\x7f" + struct.pack("!Q", size)
-    return bytes([first | opcode]) + length + payload
-
-
-def read(
-    parts: ctypes.CDLL, plan: Plan, data: Sequence[bytes], sent: int
-) -> tuple[list[int], Reader]:
-    """Feed pieces to a reader, until they end or a fault; return its events."""
-    reader = Reader(sender=7)
-    events = []
-    for piece in data:
-        buffer = ctypes.create_string_buffer(piece, len(piece))
-        at = ctypes.c_void_p(ctypes.addressof(buffer))
-        end = ctypes.c_void_p(ctypes.addressof(buffer) + len(piece))
-        while True:
-            event = parts.reader_next(
-                ctypes.byref(reader),
-                ctypes.byref(plan),
-                ctypes.c_uint64(sent),
-                ctypes.byref(at),
-                end,
-            )
-            if event == MORE:
-                break
-            events.append(event)
-            if event == FAULT:
-                return events, reader
-    return events, reader
-
-
-def make_plan(parts: ctypes.CDLL, opcode: int = TEXT, size: int = 32) -> Plan:
-    """Return a plan; its body is not freed."""
-    plan = Plan()
-    assert parts.plan_init(ctypes.byref(plan), opcode, size) == 0
-    return plan
+    return build_load()
 
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
@@ -304,74 +207,6 @@ def test_quantile_of_nothing_is_zero(parts: ctypes.CDLL) -> None:
 
 # The whole generator, against a server that answers as told.
 
-Answer = Callable[[int, bytes], bytes]
-RIGHT_ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-
-
-def read_exactly(stream: socket.socket, size: int) -> bytes:
-    """Return ``size`` bytes; fewer at the end of the stream."""
-    data = b""
-    while len(data) < size:
-        piece = stream.recv(size - len(data))
-        if not piece:
-            break
-        data += piece
-    return data
-
-
-def read_masked(stream: socket.socket) -> tuple[int, bytes] | None:
-    """Return opcode and payload of a client's short frame; nothing at the end."""
-    head = read_exactly(stream, 2)
-    if len(head) < 2:
-        return None
-    assert head[0] & 0xF0 == 0x80
-    assert head[1] & 0x80
-    key = read_exactly(stream, 4)
-    payload = read_exactly(stream, head[1] & 0x7F)
-    return head[0] & 0x0F, bytes(b ^ key[i % 4] for i, b in enumerate(payload))
-
-
-@contextmanager
-def answering(answer: Answer, response: str | None = None) -> Iterator[int]:
-    """Serve one client: every frame of it gets ``answer(opcode, payload)``."""
-    if response is None:
-        response = (
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Accept: {RIGHT_ACCEPT}\r\n\r\n"
-        )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            stream, _ = listener.accept()
-            with stream:
-                stream.settimeout(20)
-                request = b""
-                while not request.endswith(b"\r\n\r\n"):
-                    request += stream.recv(1)
-                stream.sendall(response.encode())
-                while (received := read_masked(stream)) is not None:
-                    try:
-                        stream.sendall(answer(*received))
-                    except OSError:
-                        break
-                    if received[0] == CLOSE:
-                        break
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            thread.join(20)
-
-
-def generate(load: Path, port: int, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the generator, shortly."""
-    short = ["--warm-up=0", "--time=0.05", "--drain=0.05", *options]
-    return subprocess.run(
-        [load, f"--port={port}", *short], capture_output=True, text=True, timeout=30
-    )
-
 
 def test_generator_counts_right_echoes(load: Path) -> None:
     """Every echo in the measured time is counted once, with its wait."""
@@ -469,10 +304,12 @@ def test_generator_checks_the_opening_handshake(
 
 
 @pytest.fixture(scope="session", params=["floor-threads", "floor-epoll"])
-def floor(request: pytest.FixtureRequest, cache: Path) -> Path:
+def floor(request: pytest.FixtureRequest, load: Path) -> Path:
     """One of the C servers."""
     program = programs.PROGRAMS[request.param]
-    return programs.compile_c(program.name, PEERS, program.sources, cache)
+    return programs.compile_c(
+        program.name, PEERS, program.sources, machine.cache_folder()
+    )
 
 
 @pytest.mark.parametrize(
@@ -501,7 +338,7 @@ def test_floors_answer_rightly(
     assert result["closed"] == result["clients"]
 
 
-def test_server_ends_with_the_benchmark(load: Path, cache: Path, floor: Path) -> None:
+def test_server_ends_with_the_benchmark(tmp_path: Path, floor: Path) -> None:
     """Even when the benchmark is killed, its servers go."""
     program = (
         "import os, sys\n"
@@ -515,7 +352,7 @@ def test_server_ends_with_the_benchmark(load: Path, cache: Path, floor: Path) ->
         "    sys.stdin.read()\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(floor), str(cache / "log")],
+        [sys.executable, "-c", program, str(floor), str(tmp_path / "log")],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

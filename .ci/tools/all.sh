@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 failed=0
 ./debian.sh || failed=1
-jobs=("./node.sh" "./dart.sh setup" "./freethreaded.sh" "./docker-engine.sh true")
+jobs=("./node.sh" "./dart.sh setup" "./freethreaded.sh" "./bench.sh" "./docker-engine.sh true")
 pids=()
 for job in "${jobs[@]}"; do
   $job >/dev/null &

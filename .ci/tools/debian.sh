@@ -30,6 +30,8 @@ missing() {
   done <<<"$programs"
   # For the C accelerator: the headers of the C library and of Python.
   [ -e /usr/include/stdio.h ] || echo libc6-dev
+  # For the load generator of the benchmarks.
+  [ -e /usr/include/zlib.h ] || echo zlib1g-dev
   "${PYTHON:-python3}" -c '
 import os, sys, sysconfig
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))

@@ -18,9 +18,11 @@
 #define RESPONSE_MAX 8192
 
 int
-client_init(struct client *client, uint32_t id, uint32_t sender, unsigned depth)
+client_init(struct client *client, uint32_t id, uint32_t sender, unsigned depth,
+            size_t room)
 {
     memset(client, 0, sizeof(*client));
+    client->room = room;
     client->fd = -1;
     client->id = id;
     client->random = 0x9E3779B9u * (id + 1) | 1;
@@ -38,6 +40,19 @@ client_free(struct client *client)
     free(client->out);
     free(client->response);
     free(client->sent_at);
+    reader_free(&client->reader);
+}
+
+void
+client_end(struct client *client)
+{
+    close(client->fd);
+    client->fd = -1;
+    client->state = STATE_NONE;
+    client->response_size = 0;
+    client->out_start = client->out_end = 0;
+    client->reader.head_size = 0;
+    client->reader.in_payload = 0;
 }
 
 int
@@ -227,7 +242,7 @@ client_response(struct client *client, int deflate, const uint8_t **data,
 int
 client_queue(struct client *client, const struct plan *plan)
 {
-    if (reserve(client, HEADER_MAX + plan->size) < 0)
+    if (reserve(client, HEADER_MAX + client->room) < 0)
         return -1;
     client->out_end += frame_message(plan, client->id, client->sent, next_key(client),
                                      client->out + client->out_end);

@@ -13,7 +13,8 @@ enum state {
     STATE_CONNECTING, /* TCP handshake under way */
     STATE_OPENING,    /* request sent, response awaited */
     STATE_OPEN,
-    STATE_CLOSED,
+    STATE_CLOSING, /* Close frame sent, theirs awaited */
+    STATE_CLOSED,  /* the end of the connection awaited */
 };
 
 struct client {
@@ -22,6 +23,7 @@ struct client {
     enum state state;
     int polls_writing; /* registered for EPOLLOUT */
     uint32_t random;   /* of masking keys */
+    size_t room;       /* of a message, see plan_room() */
     struct reader reader;
 
     /* Output that the socket did not take yet. */
@@ -44,8 +46,11 @@ struct client {
     uint64_t wait_max;
 };
 
-int client_init(struct client *client, uint32_t id, uint32_t sender, unsigned depth);
+int client_init(struct client *client, uint32_t id, uint32_t sender, unsigned depth,
+                size_t room);
 void client_free(struct client *client);
+/* Close the socket, and be ready to connect anew. */
+void client_end(struct client *client);
 
 /* Each returns 0, or -1 with client->reader.fault set. */
 int client_connect(struct client *client, int epoll,

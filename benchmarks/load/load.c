@@ -35,7 +35,8 @@ load_init(struct load *load)
         return -1;
     for (unsigned i = 0; i < load->clients; i++) {
         uint32_t sender = load->work == WORK_BROADCAST ? 0 : i;
-        if (client_init(&load->all[i], i, sender, load->depth) < 0)
+        if (client_init(&load->all[i], i, sender, load->depth, plan_room(&load->plan))
+            < 0)
             return -1;
     }
     return 0;
@@ -83,6 +84,36 @@ count(struct load *load, struct client *client, uint64_t wait)
         client->wait_max = wait;
 }
 
+static const uint8_t normal_closure[] = {1000 >> 8, 1000 & 0xFF};
+
+static int
+queue_close(struct client *client)
+{
+    return client_queue_control(client, OPCODE_CLOSE, normal_closure,
+                                sizeof(normal_closure));
+}
+
+/* WORK_CONNECT: begin a connection, which is timed from here. */
+static int
+begin(struct load *load, struct client *client)
+{
+    client->sent_at[0] = now_ns();
+    load->in_flight++;
+    return client_connect(client, load->epoll, &load->address);
+}
+
+/* WORK_CONNECT: the server has closed the connection, as it should. */
+static int
+finish(struct load *load, struct client *client)
+{
+    count(load, client, now_ns() - client->sent_at[0]);
+    client_end(client);
+    if (load->sending)
+        return begin(load, client);
+    load->ended++;
+    return 0;
+}
+
 /* The reader has found the expected message. */
 static int
 on_message(struct load *load, struct client *client, uint64_t now)
@@ -91,6 +122,10 @@ on_message(struct load *load, struct client *client, uint64_t now)
     struct client *sender =
         load->work == WORK_BROADCAST ? &load->all[0] : client;
 
+    if (load->work == WORK_CONNECT) {
+        client->state = STATE_CLOSING;
+        return queue_close(client);
+    }
     count(load, client, now - sender->sent_at[slot]);
     if (load->work == WORK_BROADCAST) {
         if (++load->arrived[slot] < load->clients)
@@ -129,6 +164,10 @@ on_data(struct load *load, struct client *client, const uint8_t *data,
                 return -1;
             break;
         case EVENT_CLOSE:
+            if (client->state == STATE_CLOSING) {
+                client->state = STATE_CLOSED;
+                return 0;
+            }
             return client_fault(client, "the server closed");
         case EVENT_FAULT:
             return -1;
@@ -155,6 +194,8 @@ on_readable(struct load *load, struct client *client)
 
     if (size < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
+    if (size <= 0 && client->state == STATE_CLOSED)
+        return finish(load, client);
     if (size <= 0)
         return client_fault(client, size == 0 ? "the connection ended" : strerror(errno));
     end = data + size;
@@ -163,11 +204,16 @@ on_readable(struct load *load, struct client *client)
             return -1;
         if (client->state != STATE_OPEN)
             return 0;
+        if (load->work == WORK_CONNECT && client_queue(client, &load->plan) < 0)
+            return -1;
         load->open++;
         if (load->started < load->clients && start_next(load) < 0)
             return -1;
     }
-    return on_data(load, client, data, end);
+    if (on_data(load, client, data, end) < 0)
+        return -1;
+    /* The end may have come with the Close frame, and is told only once. */
+    return client->state == STATE_CLOSED ? on_readable(load, client) : 0;
 }
 
 static int
@@ -205,8 +251,7 @@ load_run(struct load *load, uint64_t deadline, int (*done)(const struct load *))
             struct client *client = events[i].data.ptr;
             if (client == NULL)
                 return 1; /* standard input: see main.c */
-            if (client->state != STATE_CLOSED
-                && on_event(load, client, events[i].events) < 0)
+            if (client->fd >= 0 && on_event(load, client, events[i].events) < 0)
                 return report(client);
         }
     }
@@ -239,6 +284,12 @@ load_start(struct load *load)
     unsigned senders = load->work == WORK_BROADCAST ? 1 : load->clients;
 
     load->sending = 1;
+    if (load->work == WORK_CONNECT) {
+        for (; load->started < load->clients; load->started++)
+            if (begin(load, &load->all[load->started]) < 0)
+                return report(&load->all[load->started]);
+        return 0;
+    }
     for (unsigned i = 0; i < senders; i++) {
         struct client *client = &load->all[i];
         for (unsigned j = 0; j < load->depth; j++)
@@ -272,13 +323,14 @@ skip(struct load *load, struct client *client)
 int
 load_close(struct load *load, uint64_t deadline)
 {
-    static const uint8_t code[] = {1000 >> 8, 1000 & 0xFF};
     struct epoll_event events[EVENTS];
 
+    /* Connections that are under way here had all the time to end. */
+    if (load->work == WORK_CONNECT)
+        return 0;
     for (unsigned i = 0; i < load->clients; i++) {
         struct client *client = &load->all[i];
-        if (client_queue_control(client, OPCODE_CLOSE, code, sizeof(code)) < 0
-            || client_flush(client, load->epoll) < 0)
+        if (queue_close(client) < 0 || client_flush(client, load->epoll) < 0)
             return report(client);
         client->state = STATE_CLOSED;
     }
@@ -305,7 +357,9 @@ load_oldest(const struct load *load)
             load->work == WORK_BROADCAST ? &load->all[0] : client;
         uint64_t next = client->reader.sequence;
 
-        if (next < sender->sent && now - sender->sent_at[next % load->depth] > oldest)
+        int due = load->work == WORK_CONNECT ? client->fd >= 0 : next < sender->sent;
+
+        if (due && now - sender->sent_at[next % load->depth] > oldest)
             oldest = now - sender->sent_at[next % load->depth];
     }
     return oldest;

@@ -10,6 +10,7 @@ enum work {
     WORK_ECHO,      /* each client sends; the server returns to the same client */
     WORK_BROADCAST, /* the first client sends; the server sends to all */
     WORK_IDLE,      /* clients connect, and stay until standard input ends */
+    WORK_CONNECT,   /* connect, one echo, close; and again */
 };
 
 struct load {
@@ -36,7 +37,9 @@ struct load {
     uint8_t *buffer;
 
     /* What was measured. */
-    struct histogram waits; /* nanoseconds from queueing to the answer */
+    /* Nanoseconds from queueing to the answer; with WORK_CONNECT, from connecting
+     * to the end of the connection. */
+    struct histogram waits;
     uint64_t pings;
 };
 

@@ -24,6 +24,7 @@
 #define SECOND 1000000000u
 #define OPEN_SECONDS 60
 #define CLOSE_SECONDS 5
+#define LISTING_SECONDS 0.5
 
 struct options {
     int port;
@@ -34,13 +35,14 @@ struct options {
     int binary;
     int touch;
     size_t size;
+    enum content content;
 };
 
 static const char usage[] =
-    "usage: load --port=N [--host=127.0.0.1] [--work=echo|broadcast|idle]\n"
-    "            [--clients=1] [--depth=1] [--batch=50] [--size=32] [--binary]\n"
-    "            [--warm-up=0.5] [--time=2] [--drain=10] [--deflate] [--touch]\n"
-    "            [--server=PID]\n";
+    "usage: load --port=N [--host=127.0.0.1] [--clients=1] [--depth=1]\n"
+    "            [--work=echo|broadcast|idle|connect] [--batch=50]\n"
+    "            [--content=plain|json|words] [--size=32] [--binary] [--deflate]\n"
+    "            [--warm-up=0.5] [--time=2] [--drain=10] [--touch] [--server=PID]\n";
 
 static int
 parse(int argc, char **argv, struct load *load, struct options *options)
@@ -58,6 +60,7 @@ parse(int argc, char **argv, struct load *load, struct options *options)
         {"time", required_argument, NULL, 't'},
         {"deflate", no_argument, NULL, 'z'},
         {"touch", no_argument, NULL, 'T'},
+        {"content", required_argument, NULL, 'C'},
         {"drain", required_argument, NULL, 'D'},
         {"server", required_argument, NULL, 'S'},
         {NULL, 0, NULL, 0},
@@ -76,6 +79,18 @@ parse(int argc, char **argv, struct load *load, struct options *options)
                 load->work = WORK_BROADCAST;
             else if (strcmp(optarg, "idle") == 0)
                 load->work = WORK_IDLE;
+            else if (strcmp(optarg, "connect") == 0)
+                load->work = WORK_CONNECT;
+            else
+                return -1;
+            break;
+        case 'C':
+            if (strcmp(optarg, "plain") == 0)
+                options->content = CONTENT_PLAIN;
+            else if (strcmp(optarg, "json") == 0)
+                options->content = CONTENT_JSON;
+            else if (strcmp(optarg, "words") == 0)
+                options->content = CONTENT_WORDS;
             else
                 return -1;
             break;
@@ -95,7 +110,10 @@ parse(int argc, char **argv, struct load *load, struct options *options)
     }
     if (optind != argc || options->port < 1 || options->port > 65535
         || load->clients < 1 || load->depth < 1 || load->batch < 1
-        || options->size < 1 || options->warm_up < 0 || options->time <= 0)
+        || options->size < 1 || options->warm_up < 0 || options->time <= 0
+        || (load->work == WORK_CONNECT && load->depth != 1)
+        || (load->deflate && load->work != WORK_IDLE
+            && (options->content != CONTENT_WORDS || options->size < STAMP_SIZE)))
         return -1;
     load->address.sin_family = AF_INET;
     load->address.sin_port = htons(options->port);
@@ -132,6 +150,24 @@ server_cpu(int pid)
     }
     fclose(file);
     return (double)(user + system) / sysconf(_SC_CLK_TCK);
+}
+
+/* Resident memory of another process in KiB; 0 when unknown. */
+static long
+server_kib(int pid)
+{
+    char path[64];
+    long pages = 0;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/statm", pid);
+    file = pid > 0 ? fopen(path, "r") : NULL;
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%*d %ld", &pages) != 1)
+        pages = 0;
+    fclose(file);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
 static double
@@ -174,7 +210,7 @@ idle(struct load *load, int touch)
 
 static void
 print_results(const struct load *load, double seconds, double opening, double server,
-              double own, uint64_t oldest)
+              long kib, double own, uint64_t oldest)
 {
     const struct histogram *waits = &load->waits;
     uint64_t fewest = UINT64_MAX, most = 0;
@@ -202,8 +238,8 @@ print_results(const struct load *load, double seconds, double opening, double se
            "\"unanswered\": %" PRIu64 ", ",
            fewest, most, slowest / 1e3, oldest / 1e3, load->in_flight);
     printf("\"open_seconds\": %.4f, \"pings\": %" PRIu64 ", \"closed\": %u, "
-           "\"server_cpu\": %.3f, \"load_cpu\": %.3f}\n",
-           opening, load->pings, load->ended, server / seconds, own / seconds);
+           "\"server_cpu\": %.3f, \"server_kib\": %ld, \"load_cpu\": %.3f}\n",
+           opening, load->pings, load->ended, server / seconds, kib, own / seconds);
 }
 
 static int
@@ -211,7 +247,11 @@ measure(struct load *load, const struct options *options, double opening)
 {
     double server, own, seconds;
     uint64_t start, oldest;
+    long kib;
 
+    /* Threads list their client after the 101, and who isn't listed gets nothing. */
+    if (load->work == WORK_BROADCAST && load_run(load, after(LISTING_SECONDS), NULL) < 0)
+        return -1;
     if (load_start(load) < 0 || load_run(load, after(options->warm_up), NULL) < 0)
         return -1;
 
@@ -224,6 +264,7 @@ measure(struct load *load, const struct options *options, double opening)
     seconds = (now_ns() - start) / 1e9;
     server = server_cpu(options->server) - server;
     own = own_cpu() - own;
+    kib = server_kib(options->server);
     oldest = load_oldest(load);
 
     load->measuring = 0;
@@ -231,7 +272,7 @@ measure(struct load *load, const struct options *options, double opening)
     if (load_run(load, after(options->drain), is_drained) < 0
         || load_close(load, after(CLOSE_SECONDS)) < 0)
         return -1;
-    print_results(load, seconds, opening, server, own, oldest);
+    print_results(load, seconds, opening, server, kib, own, oldest);
     return 0;
 }
 
@@ -261,13 +302,14 @@ main(int argc, char **argv)
     }
     raise_limit();
     if (plan_init(&load.plan, options.binary ? OPCODE_BINARY : OPCODE_TEXT,
-                  options.size) < 0
+                  options.content, options.size) < 0
+        || (load.deflate && load.work != WORK_IDLE && plan_compress(&load.plan) < 0)
         || load_init(&load) < 0) {
         perror("load");
         return 1;
     }
     start = now_ns();
-    failed = load_open(&load, after(OPEN_SECONDS));
+    failed = load.work == WORK_CONNECT ? 0 : load_open(&load, after(OPEN_SECONDS));
     if (!failed) {
         double opening = (now_ns() - start) / 1e9;
         if (load.work == WORK_IDLE)

@@ -5,11 +5,20 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "deflate.h"
+
 void
 reader_init(struct reader *reader, uint32_t sender)
 {
     memset(reader, 0, sizeof(*reader));
     reader->sender = sender;
+}
+
+void
+reader_free(struct reader *reader)
+{
+    inflate_free(reader->inflate);
+    reader->inflate = NULL;
 }
 
 __attribute__((format(printf, 2, 3))) static enum event
@@ -50,8 +59,9 @@ check_head(struct reader *reader, const struct plan *plan, uint64_t sent)
 
     if (reader->head[1] & 0x80)
         return fault(reader, "the frame is masked");
-    if (reader->head[0] & 0x70)
-        return fault(reader, "an RSV bit is set");
+    if ((reader->head[0] & 0x70) != (plan->packed != NULL && opcode < 8 ? 0x40 : 0))
+        return fault(reader, reader->head[0] & 0x70 ? "an RSV bit is set"
+                                                    : "the answer is not compressed");
     if (!(reader->head[0] & 0x80))
         return fault(reader, "the message is fragmented");
 
@@ -67,6 +77,7 @@ check_head(struct reader *reader, const struct plan *plan, uint64_t sent)
             return fault(reader, "the length is not minimal");
     }
     reader->seen = 0;
+    reader->unpacked = 0;
     reader->in_payload = 1;
 
     if (opcode == OPCODE_PING || opcode == OPCODE_CLOSE) {
@@ -76,7 +87,7 @@ check_head(struct reader *reader, const struct plan *plan, uint64_t sent)
     }
     if (opcode != (int)plan->opcode)
         return fault(reader, "opcode %d instead of %d", opcode, plan->opcode);
-    if (reader->length != plan->size)
+    if (plan->packed == NULL && reader->length != plan->size)
         return fault(reader, "length %" PRIu64 " instead of %zu", reader->length,
                      plan->size);
     if (reader->sequence >= sent)
@@ -85,20 +96,78 @@ check_head(struct reader *reader, const struct plan *plan, uint64_t sent)
     return EVENT_MORE;
 }
 
-/* Compare a piece of the expected message. */
-static int
-same(const struct reader *reader, const struct plan *plan, const uint8_t *data,
-     size_t size)
+static size_t
+least(size_t a, size_t b)
 {
-    size_t at = reader->seen;
-    size_t stamped = 0;
+    return a < b ? a : b;
+}
 
-    if (at < plan->stamp_size) {
-        stamped = plan->stamp_size - at < size ? plan->stamp_size - at : size;
-        if (memcmp(data, reader->stamp + at, stamped) != 0)
+/* Compare a piece of the expected message, which begins at `at`. */
+static int
+same(const struct reader *reader, const struct plan *plan, size_t at,
+     const uint8_t *data, size_t size)
+{
+    const uint8_t *body = plan_body(plan, reader->sequence);
+    size_t stamp_end = plan->stamp_at + plan->stamp_size;
+
+    while (size > 0) {
+        const uint8_t *expected = body + at;
+        size_t step = size;
+
+        if (at < plan->stamp_at) {
+            step = least(size, plan->stamp_at - at);
+        }
+        else if (at < stamp_end) {
+            step = least(size, stamp_end - at);
+            expected = reader->stamp + (at - plan->stamp_at);
+        }
+        if (memcmp(data, expected, step) != 0)
             return 0;
+        at += step;
+        data += step;
+        size -= step;
     }
-    return memcmp(data + stamped, plan->body + at + stamped, size - stamped) == 0;
+    return 1;
+}
+
+/* Unpack and compare a piece of a compressed message. */
+static int
+same_unpacked(struct reader *reader, const struct plan *plan, const uint8_t *data,
+              size_t size)
+{
+    const uint8_t *end = data + size;
+    uint8_t piece[4096];
+    long count;
+
+    if (reader->inflate == NULL)
+        reader->inflate = inflate_new();
+    if (reader->inflate == NULL)
+        return 0;
+    do {
+        count = inflate_some(reader->inflate, &data, end, piece, sizeof(piece));
+        if (count < 0 || (uint64_t)count > plan->size - reader->unpacked
+            || !same(reader, plan, reader->unpacked, piece, count))
+            return 0;
+        reader->unpacked += count;
+    } while (count > 0 || data < end);
+    return 1;
+}
+
+/* Compare what came of the frame, and its end, if that came. */
+static int
+right(struct reader *reader, const struct plan *plan, const uint8_t *data, size_t size)
+{
+    /* What the sender dropped (RFC 7692, 7.2.2). */
+    static const uint8_t tail[] = {0, 0, 0xFF, 0xFF};
+
+    if (plan->packed == NULL)
+        return same(reader, plan, reader->seen, data, size);
+    if (!same_unpacked(reader, plan, data, size))
+        return 0;
+    if (reader->seen + size < reader->length)
+        return 1;
+    return same_unpacked(reader, plan, tail, sizeof(tail))
+           && reader->unpacked == plan->size;
 }
 
 enum event
@@ -125,7 +194,7 @@ reader_next(struct reader *reader, const struct plan *plan, uint64_t sent,
         size = reader->length - reader->seen;
     if (opcode & 8)
         memcpy(reader->control + reader->seen, *data, size);
-    else if (!same(reader, plan, *data, size))
+    else if (!right(reader, plan, *data, size))
         return fault(reader, "the content of message %" PRIu64 " differs",
                      reader->sequence);
     reader->seen += size;

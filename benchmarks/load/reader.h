@@ -4,7 +4,8 @@
  * one legal and expected frame is a fault: the wrong opcode, length or content, a
  * mask, an RSV bit, a length that is not minimal, a fragment, an answer to a
  * message that was not sent. (A server may legally answer in fragments; none of
- * the peers does.)
+ * the peers does.) Where messages are compressed, every answer must be, too; what is
+ * compared is what it unpacks to.
  */
 
 #ifndef LOAD_READER_H
@@ -33,9 +34,13 @@ struct reader {
     uint8_t stamp[STAMP_SIZE];
     uint8_t control[125];
     char fault[120];
+    /* Of compressed answers: how far this one is unpacked. */
+    struct z_stream_s *inflate;
+    uint64_t unpacked;
 };
 
 void reader_init(struct reader *reader, uint32_t sender);
+void reader_free(struct reader *reader);
 
 /* Read up to the next event. `*data` moves; `sent` is the number of messages that
  * may have been answered. */

@@ -7,7 +7,7 @@ import threading
 import time
 from importlib.metadata import PackageNotFoundError, version
 
-from benchmarks.peers.command_line import WAIT, parse, ready
+from benchmarks.peers.command_line import BACKLOG, WAIT, parse, ready, rewrite
 from websock import Client, WebSocketServer
 
 
@@ -26,6 +26,9 @@ def main() -> None:
     def echo(client: Client, data: str | bytes) -> None:
         client.send(data)
 
+    def answer(client: Client, data: str | bytes) -> None:
+        client.send(rewrite(data))
+
     def wait(client: Client, data: str | bytes) -> None:
         time.sleep(WAIT)
         client.send(data)
@@ -33,15 +36,16 @@ def main() -> None:
     def spread(client: Client, data: str | bytes) -> None:
         server.broadcast(data)
 
+    works = {"echo": echo, "json": answer, "wait": wait, "broadcast": spread}
     server = WebSocketServer(
         "127.0.0.1",
         options.port,
-        on_data_receive={"echo": echo, "wait": wait, "broadcast": spread}[options.work],
+        on_data_receive=works[options.work],
         compression="deflate" if options.compression == "deflate" else None,
         # All clients of a benchmark have one address.
         max_connections=20_000,
         max_connections_per_ip=20_000,
-        backlog=1024,
+        backlog=BACKLOG,
     )
 
     def tell() -> None:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from websockets.sync.server import ServerConnection, broadcast, serve
 
-from benchmarks.peers.command_line import WAIT, parse, ready
+from benchmarks.peers.command_line import BACKLOG, WAIT, parse, ready, rewrite
 
 
 def main() -> None:
@@ -18,6 +18,10 @@ def main() -> None:
         for message in connection:
             connection.send(message)
 
+    def answer(connection: ServerConnection) -> None:
+        for message in connection:
+            connection.send(rewrite(message))
+
     def wait(connection: ServerConnection) -> None:
         for message in connection:
             time.sleep(WAIT)
@@ -27,12 +31,13 @@ def main() -> None:
         for message in connection:
             broadcast(server.connections, message)
 
+    works = {"echo": echo, "json": answer, "wait": wait, "broadcast": spread}
     server = serve(
-        {"echo": echo, "wait": wait, "broadcast": spread}[options.work],
+        works[options.work],
         "127.0.0.1",
         options.port,
         compression="deflate" if options.compression == "deflate" else None,
-        backlog=1024,
+        backlog=BACKLOG,
     )
     port = server.socket.getsockname()[1]
     ready(port, "websockets sync", version("websockets"))
