@@ -16,8 +16,11 @@ BUSY = 0.95
 
 
 def median(rounds: Sequence[Round], key: str) -> float | None:
-    """Return the median of a figure over the rounds that did not fail."""
-    values = [r[key] for r in rounds if r is not None]
+    """Return the median of a figure over the rounds that did not fail.
+
+    Without an answer there are no waits, rather than waits of no length.
+    """
+    values = [r[key] for r in rounds if r is not None and _has(r, key)]
     return statistics.median(values) if values else None
 
 
@@ -30,14 +33,23 @@ def ratio(rounds: Sequence[Round], base: Sequence[Round], key: str) -> float | N
     ratios = [
         mine[key] / theirs[key]
         for mine, theirs in zip(rounds, base, strict=False)
-        if mine is not None and theirs is not None and theirs[key]
+        if mine is not None
+        and theirs is not None
+        and theirs[key]
+        and _has(mine, key)
+        and _has(theirs, key)
     ]
     return statistics.median(ratios) if ratios else None
 
 
-def cpu_us(measured: Mapping[str, Any]) -> float:
-    """Return the server's CPU time per message, in microseconds."""
-    return float(measured["server_cpu"] / max(1.0, measured["rate"]) * 1e6)
+def _has(measured: Mapping[str, Any], key: str) -> bool:
+    return bool(not key.endswith("_us") or measured["rate"])
+
+
+def cpu_us(rounds: Sequence[Round]) -> float | None:
+    """Return the server's CPU time per message, in microseconds; a median."""
+    values = [r["server_cpu"] / r["rate"] * 1e6 for r in rounds if r and r["rate"]]
+    return statistics.median(values) if values else None
 
 
 def saturated(rounds: Sequence[Round]) -> bool:

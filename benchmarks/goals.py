@@ -17,6 +17,10 @@ PURE: Final = Goal("websock-pure", base="websockets-sync", least=1.5)
 NOTABLE: Final = 1.02
 """How many times better somebody must be, to be told."""
 
+ENOUGH: Final = 0.5
+"""Least rate beside ours with which a shorter p99 is told: whoever serves a few clients
+and lets the others starve has short waits."""
+
 UNITS: Final = {
     "rate": "/s",
     "p50_us": " us",
@@ -101,10 +105,10 @@ def losses(workload: Workload, results: Mapping[str, Sequence[Round]]) -> str:
         if workload.kind == "memory":
             wins = {"memory": ratio(ours, rounds, "kib_per_client")}
         else:
-            wins = {
-                "rate": ratio(rounds, ours, "rate"),
-                "p99": ratio(ours, rounds, "p99_us"),
-            }
+            rate = ratio(rounds, ours, "rate")
+            wins = {"rate": rate}
+            if rate is not None and rate >= ENOUGH:
+                wins["p99"] = ratio(ours, rounds, "p99_us")
         told = [
             f"{what} {times:.2f} x"
             for what, times in wins.items()

@@ -201,7 +201,7 @@ def measure(
     """Put one workload on a server that is ready, and return what came out.
 
     Args:
-        workload: What to do.
+        workload: What to do; it may stretch the times.
         server: Whom to measure.
         load: The load generator.
         cores: Where it runs.
@@ -215,6 +215,8 @@ def measure(
     """
     if workload.kind == "memory":
         return _measure_memory(server, load, workload, cores.load, log)
+    warm_up *= workload.stretch
+    seconds *= workload.stretch
     command = [
         str(load),
         f"--port={server.port}",

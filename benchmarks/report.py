@@ -11,7 +11,9 @@ from .workloads import Workload
 __all__ = ["bottleneck_note", "table"]
 
 
-def _milliseconds(microseconds: float) -> str:
+def _milliseconds(microseconds: float | None) -> str:
+    if microseconds is None:
+        return "none"
     value = microseconds / 1000
     return f"{value:.3f}" if value < 1 else f"{value:.1f}"
 
@@ -28,11 +30,11 @@ def _rate_row(rounds: Sequence[Round]) -> list[str]:
     return [
         f"{statistics.median(rates):,.0f}",
         f"{rates[0]:,.0f} to {rates[-1]:,.0f}",
-        _milliseconds(statistics.median(r["p50_us"] for r in good)),
-        _milliseconds(statistics.median(r["p99_us"] for r in good)),
+        _milliseconds(median(rounds, "p50_us")),
+        _milliseconds(median(rounds, "p99_us")),
         _milliseconds(worst),
         f"{fewest:.2f}",
-        f"{statistics.median(cpu_us(r) for r in good):.1f}",
+        "none" if (cpu := cpu_us(rounds)) is None else f"{cpu:.1f}",
         f"{statistics.median(r['server_cpu'] for r in good):.0%}",
         f"{statistics.median(r['load_cpu'] for r in good):.0%}"
         + ("!" if saturated(rounds) else ""),

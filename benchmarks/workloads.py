@@ -64,6 +64,9 @@ class Workload:
     compression: Literal["none", "deflate"] = "none"
     """Whether permessage-deflate is offered and must be agreed."""
 
+    stretch: float = 1.0
+    """Factor of warm-up and measured time, where a turn of all clients takes long."""
+
     sweep: bool = False
     """Whether it is a point of the curves over the number of clients."""
 
@@ -98,7 +101,10 @@ def _idle(name: str, clients: int, *load: str) -> Workload:
 
 def _echo(clients: int, *goals: Goal) -> Workload:
     title = f"32 B echo, {clients:,} clients"
-    return Workload(f"echo-{clients}", title, clients, sweep=True, goals=goals)
+    stretch = max(1.0, clients / 2500)
+    return Workload(
+        f"echo-{clients}", title, clients, stretch=stretch, sweep=True, goals=goals
+    )
 
 
 _ALL: Final[Sequence[Workload]] = (

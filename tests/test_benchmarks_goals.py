@@ -115,6 +115,13 @@ def test_whoever_is_better_is_told() -> None:
     )
 
 
+def test_short_waits_of_a_few_clients_are_no_gain() -> None:
+    """A server that lets the others starve has them."""
+    results = {"websock": [a_round(100, 1000)], "aiohttp": [a_round(40, 10)]}
+
+    assert goals.losses(workloads.WORKLOADS["echo-10"], results) == ""
+
+
 def test_whoever_needs_less_memory_is_told() -> None:
     """Less is better there."""
     idle = workloads.WORKLOADS["idle-2000"]

@@ -73,6 +73,22 @@ def test_unknown_names_are_errors_that_list_the_known(
         select("nonsense")
 
 
+def test_rounds_without_an_answer_have_no_waits() -> None:
+    """A wait of no length would be the best of all."""
+    starved = some_round(0, p99_us=0)
+    rounds: list[Round] = [starved, some_round(100), starved]
+
+    assert figures.median(rounds, "p99_us") == 1500
+    assert figures.median([starved], "p99_us") is None
+    assert figures.ratio([starved], [some_round(1)], "p99_us") is None
+    assert figures.cpu_us([starved]) is None
+    assert figures.cpu_us(rounds) == pytest.approx(10_000)
+    text = report.table(
+        workloads.WORKLOADS["echo-100"], {"websock": [starved]}, "websock", {}
+    )
+    assert text.count(" none ") == 3
+
+
 def test_rounds_alternate_between_peers() -> None:
     """Each round has every peer once, and another one first."""
     peers = programs.select("websock,websockets-sync,floor-epoll")
