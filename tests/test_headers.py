@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 import time
 from collections.abc import Callable
@@ -229,12 +230,13 @@ def test_a_list_of_tokens_is_parsed(value: str, tokens: list[str]) -> None:
 
 @pytest.mark.parametrize("value", ["a b", '"a"', "a/1", "a;b", "a, @", "é", "a\n"])
 def test_an_element_that_is_no_token_is_refused(value: str) -> None:
-    """The sentence names the header, and shows the value."""
+    """The sentence names the header; the value may be a secret, and isn't shown."""
     with pytest.raises(InvalidRequest) as info:
         parse_token_list(value, header="Connection")
 
-    assert str(info.value).startswith("invalid Connection header: expected ")
-    assert str(info.value).endswith(ascii(value))
+    assert re.fullmatch(
+        r"invalid Connection header: expected .* at position \d+", str(info.value)
+    )
 
 
 def test_errors_about_long_values_are_short() -> None:

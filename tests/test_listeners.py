@@ -322,3 +322,13 @@ def test_explicit_options_go_before_systemd(
         assert listener.family == socket.AF_UNIX
     with opened("127.0.0.1") as listeners:
         assert [sock.fileno() for sock in listeners] == passed
+
+
+def test_activation_without_sockets_passes_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server binds by itself, and can do so again."""
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "0")
+
+    assert not module.has_passed_sockets(Settings())

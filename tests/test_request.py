@@ -285,8 +285,8 @@ def test_another_target_is_refused(target: str) -> None:
 @pytest.mark.parametrize(
     ("line", "error", "sentence"),
     [
-        (b"GET /", InvalidRequest, "without HTTP/1.1: 'GET /'"),
-        (b"GET", InvalidRequest, "invalid request line: 'GET'"),
+        (b"GET /", InvalidRequest, "without HTTP/1.1"),
+        (b"GET", InvalidRequest, "invalid request line"),
         (b"GET  / HTTP/1.1", InvalidRequest, "invalid request line"),
         (b"GET /  HTTP/1.1", InvalidRequest, "invalid request line"),
         (b"GET / HTTP/1.1 ", InvalidRequest, "invalid request line"),
@@ -393,7 +393,7 @@ def test_a_malformed_field_is_refused_when_it_ends(line: bytes) -> None:
     """White space before the colon smuggles requests (RFC 9112, 5.1)."""
     data = b"GET / HTTP/1.1\r\n" + line + b"\r\n"
 
-    assert_refused(data, InvalidRequest, "invalid header field: ")
+    assert_refused(data, InvalidRequest, "invalid header field")
 
 
 # Limits
@@ -533,7 +533,7 @@ def test_a_length_of_many_digits_is_refused_when_it_ends(digits: int) -> None:
     """No version of h11 gets to see it; some would stumble over it."""
     data = b"GET / HTTP/1.1\r\nContent-Length: " + b"9" * digits + b"\r\n"
 
-    assert_refused(data, InvalidRequest, "invalid header field: 'Content-Length: 9")
+    assert_refused(data, InvalidRequest, "invalid header field content-length")
 
 
 @pytest.mark.parametrize("length", [b"0", b"000", b"0, 0"])

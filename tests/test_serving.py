@@ -546,3 +546,34 @@ def test_log_counts_the_time_from_the_connection_on(
     found = re.search(r" 408 ([\d.]+) s ", line)
     assert found
     assert float(found[1]) >= 0.2
+
+
+def test_slow_on_error_loses_calls_only_with_a_word(
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Refusals go on meanwhile; the log says that calls were left out, and how many."""
+    monkeypatch.setattr(
+        module, "Pool", lambda logger, **_: Pool(logger, max_threads=1, max_jobs=1)
+    )
+    gate, called = threading.Event(), threading.Semaphore(0)
+
+    def hang(error: BaseException) -> None:
+        called.release()
+        gate.wait(DEADLINE)
+
+    with running(make_server(recorder, on_error=hang)) as server:
+        assert ask(server, b"x\r\n")[0] == 400
+        assert called.acquire(timeout=DEADLINE)
+        for _ in range(4):
+            assert ask(server, b"x\r\n")[0] == 400
+        assert caplog.text.count("on_error or on_ping_send is too slow") == 1
+        gate.set()
+        assert called.acquire(timeout=DEADLINE)
+        serving = server._serving
+        assert serving is not None
+        assert wait_until(lambda: not serving._notices._jobs)
+        assert ask(server, b"x\r\n")[0] == 400
+        assert called.acquire(timeout=DEADLINE)
+    assert "calls that were left out: 3" in caplog.text

@@ -28,7 +28,7 @@ from .exceptions import (
 )
 from .extensions.permessage_deflate import PerMessageDeflate
 from .frames import Frame, Opcode
-from .handshake import Response
+from .handshake import Response, Source
 from .headers import Headers
 from .lifecycle import State
 from .messages import BinaryMessage, Message, TextMessage
@@ -71,6 +71,7 @@ __all__ = [
     "SendTimeout",
     "Settings",
     "Side",
+    "Source",
     "State",
     "TextMessage",
     "WebSocketError",

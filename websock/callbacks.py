@@ -57,13 +57,15 @@ class Outcome(enum.IntEnum):
 def count_arguments(function: Callable[..., Any], most: int) -> int:
     """Tell how many of ``most`` arguments a function gets, the first ones.
 
-    ``on_connection_close`` may take the client alone, or code and reason too.
+    ``on_connection_close`` may take the client alone, or code and reason too: those
+    that say so by their parameters get them. Others, which can't tell, such as
+    ``set.discard`` or what a decorator returns, get what websock 1.0.4 gave.
     """
+    sure = most if most <= 2 else 1
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        # Some in C can't tell.
-        return most
+        return sure
     positional = 0
     for parameter in parameters:
         if (
@@ -75,7 +77,7 @@ def count_arguments(function: Callable[..., Any], most: int) -> int:
             # ``lambda client, name=name: ...`` keeps something of its own there.
             break
         if parameter.kind is parameter.VAR_POSITIONAL:
-            return most
+            return max(positional, sure)
         if parameter.kind in (
             parameter.POSITIONAL_ONLY,
             parameter.POSITIONAL_OR_KEYWORD,
@@ -264,8 +266,8 @@ class Callbacks:
 
     def notify(self, error: BaseException, client: object) -> None:
         """Tell ``on_error``, whose own exceptions are logged and end there."""
-        # An exception with slots can't carry the client.
-        with contextlib.suppress(AttributeError):
+        # An exception with slots can't carry the client, and some don't want to.
+        with contextlib.suppress(Exception):
             error.client = client  # type: ignore[attr-defined]
         for function in self._each("on_error"):
             try:

@@ -1,7 +1,7 @@
 """Frames: the unit of the WebSocket protocol on the wire (RFC 6455, 5).
 
 What a frame is and how it is written. How frames are cut out of a stream is in
-:mod:`websock.messages`, which reads them in place.
+:mod:`websock.reader`, which reads them in place.
 
 Layer: core. May import: closing, exceptions, _masking.
 """

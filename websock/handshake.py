@@ -224,6 +224,10 @@ def check_upgrade(request: Request) -> str:
                 f"an opening handshake has {expected!r} in its {header} header; {found}"
             )
     parse_token_list(request.headers["Connection"], header="Connection")
+    for element in request.headers["Upgrade"].split(","):
+        protocol = element.strip(" \t")
+        if protocol and not all(is_token(part) for part in protocol.split("/", 1)):
+            raise InvalidRequest("invalid Upgrade header")
     versions = request.headers.get_all("Sec-WebSocket-Version")
     if versions != ["13"]:
         found = shown(", ".join(versions)) if versions else "none"

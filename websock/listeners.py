@@ -83,7 +83,11 @@ def open_listeners(
 
 def has_passed_sockets(settings: Settings) -> bool:
     """Whether :func:`open_listeners` would take sockets that others have made."""
-    return settings.sock is not None or (settings.unix is None and _is_activated())
+    return settings.sock is not None or (
+        settings.unix is None
+        and _is_activated()
+        and os.environ.get("LISTEN_FDS", "0") != "0"
+    )
 
 
 def close_listeners(

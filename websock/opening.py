@@ -182,11 +182,10 @@ class Opening:
 
     def _choose_subprotocol(self, request: Request) -> str | None:
         settings = self._host.settings
-        if settings.select_subprotocol is None:
-            if settings.subprotocols is None:
-                return None
-            return negotiate_subprotocol(request, settings.subprotocols)
+        # Also if nobody wants to know: they may be no tokens (4.2.1).
         offered = offered_subprotocols(request)
+        if settings.select_subprotocol is None:
+            return negotiate_subprotocol(request, settings.subprotocols or ())
         chosen = settings.select_subprotocol(self.client, offered)
         if chosen is not None and chosen not in offered:
             raise ValueError("select_subprotocol chose what the client didn't offer")

@@ -272,12 +272,13 @@ class MessageReader:
     def _check_size(self, size: int) -> None:
         if self._max_size is not None:
             total = len(self._payload) + size
-            limit = self._max_size
             if self._encoded:
                 # What doesn't shrink grows: deflate adds 5 bytes to a block, which
-                # a frugal peer makes of 500.
-                limit += limit // 64 + 64
-            if total > limit:
+                # a peer that is in a hurry makes of some ten.
+                limit = self._max_size * 3 // 2 + 64
+                if total > limit:
+                    raise MessageTooBig("compressed size", total, limit)
+            elif total > self._max_size:
                 raise MessageTooBig("message size", total, self._max_size)
 
     def _begin_frame(self, first: int, opcode: int, key: bytes, size: int) -> None:

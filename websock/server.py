@@ -84,6 +84,8 @@ class Server:
         self.settings = Settings(**options)
         self.ip = _check_host_name(ip if host is None else host)
         self.port = _check_port(port)
+        if not isinstance(DEBUG, int):
+            raise TypeError(f"DEBUG must be a bool, not {type(DEBUG).__name__}")
         self.DEBUG = DEBUG
         self.logger = self.settings.logger or logging.getLogger("websock")
         if DEBUG:
@@ -180,7 +182,8 @@ class Server:
 
         Peers whose request is refused don't count. ``on_server_destruct`` doesn't
         run: the server can serve again. SIGTERM and Ctrl-C end it as they end
-        :meth:`serve_forever`.
+        :meth:`serve_forever`, but for a callback that runs: it's on the calling thread,
+        so that all waits until it returns.
 
         Raises:
             OSError: If the address can't be bound; ``errno`` says why.
@@ -324,7 +327,9 @@ class Server:
         themselves, at once.
 
         Args:
-            timeout: Time for an orderly end, in seconds; then connections are cut.
+            timeout: Time for an orderly end, in seconds; then connections are cut. It's
+                5 unless you say otherwise, also for SIGTERM and Ctrl-C: container
+                engines kill after 10.
                 A client whose callback is busy gets its Close frame a second
                 before that, or after half of the time if there is less.
                 :obj:`None` waits as long as ``close_timeout`` lets it.
@@ -385,13 +390,13 @@ class Server:
             serving.stop_listening()
 
     def wait_ready(self, timeout: float | None = None) -> bool:
-        """Wait until the server listens; any thread.
+        """Wait until the server has begun to listen; any thread.
 
         Args:
             timeout: Longest wait, in seconds; :obj:`None` waits for ever.
 
         Returns:
-            Whether it listens.
+            Whether it has begun, and hasn't been stopped since.
 
         """
         return self._ready.wait(timeout)

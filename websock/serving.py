@@ -138,6 +138,7 @@ class Serving:
         # For callbacks about clients that have no thread, or of what the main thread
         # does; of its own, so that slow ones don't delay pages.
         self._notices = Pool(logger, max_threads=1)
+        self._lost_notices = 0
         self._intake = Intake(self._loop, settings, logger, self._arrive, self._reject)
         self._keepalive = Keepalive(
             self._loop, logger, settings.ping_interval, settings.ping_timeout
@@ -235,7 +236,7 @@ class Serving:
                 self._notify, "on_ping_send", connection, payload
             )
             if threading.get_ident() == self._ident:
-                self._notices.submit(notify)
+                self._notify_later(notify)
             else:
                 notify()
 
@@ -405,9 +406,21 @@ class Serving:
         """Answer with an error from the main thread; ``on_error`` runs elsewhere."""
         opening.send_refusal(error)
         if self.callbacks.functions("on_error"):
-            self._notices.submit(
+            self._notify_later(
                 functools.partial(self.callbacks.notify, error, opening.client)
             )
+
+    def _notify_later(self, job: Callable[[], None]) -> None:
+        """Call back on another thread; who is too slow for that is told so."""
+        if not self._notices.submit(job):
+            if not self._lost_notices:
+                self.logger.warning(
+                    "on_error or on_ping_send is too slow: calls of it are left out"
+                )
+            self._lost_notices += 1
+        elif self._lost_notices:
+            self.logger.warning("calls that were left out: %d", self._lost_notices)
+            self._lost_notices = 0
 
     def _arrive(
         self,

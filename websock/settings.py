@@ -260,8 +260,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str | os.PathLike):
                 raise TypeError(f"{name} must be a path, not {_kind(value)}")
-        if self.unix is not None and not os.fspath(self.unix):
-            raise ValueError("unix must be a path, not empty")
+            if value is not None:
+                _check_file_path(name, os.fspath(value))
         if self.http is not None and not Path(self.http).is_dir():
             raise ValueError(f"http must be a folder, which {self.http} isn't")
         if self.sock is not None and self.unix is not None:
@@ -378,10 +378,18 @@ def _check_path(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a path from / on, not {value!r}")
 
 
+def _check_file_path(name: str, path: str | bytes) -> None:
+    if isinstance(path, bytes):
+        raise TypeError(f"{name} must be a path of str, not of bytes")
+    # The first one makes a socket abstract.
+    if not path or "\0" in path[1:]:
+        raise ValueError(f"{name} must be a path, not {path!r}")
+
+
 def _check_subprotocols(value: object) -> None:
     if value is None:
         return
-    if isinstance(value, str) or not isinstance(value, Sequence):
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
         raise TypeError(
             f"subprotocols must be a sequence of strings, not {_kind(value)}"
         )

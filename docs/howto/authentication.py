@@ -23,7 +23,7 @@ def user_of(cookie):
 def check(client, request):
     client.username = user_of(request.cookies.get("session", ""))
     if client.username is None:
-        return client.respond(401, "Please log in first.\n")
+        return client.respond(403, "Please log in first.\n")
     return None
 
 

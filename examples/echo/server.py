@@ -1,10 +1,8 @@
-"""Sends every message back to whoever sent it."""
-
 from websock import Client, WebSocketServer
 
 
 def echo(client: Client, data: str | bytes) -> None:
-    """Send a message back."""
+    """Send a message back to whoever sent it."""
     client.send(data)
 
 

@@ -70,9 +70,9 @@ def test_authentication(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("", cookie.replace("ann", "bob"), f"{cookie}0", "%C3%A9.0"):
         with pytest.raises(InvalidStatus) as info:
             server.connect(additional_headers={"Cookie": f"session={wrong}"})
-        assert info.value.response.status_code == 401
+        assert info.value.response.status_code == 403
         assert info.value.response.body == b"Please log in first.\n"
-    assert server.get("/")[0] == 401
+    assert server.get("/")[0] == 403
     assert server.stop() == 0
 
     monkeypatch.delenv("CHAT_KEY")

@@ -25,6 +25,15 @@ from .wire import DEADLINE, Peer, Recorder, ask, get, make_server, running
 
 # Construction.
 
+
+class Bytes:
+    """A path of bytes."""
+
+    def __fspath__(self) -> bytes:
+        """Return the path."""
+        return b"/tmp"
+
+
 make_any: Any = WebSocketServer
 
 
@@ -55,6 +64,13 @@ make_any: Any = WebSocketServer
             "process_request is called with",
         ),
         ({"subprotocols": "chat"}, TypeError, "subprotocols must be a sequence"),
+        ({"subprotocols": b""}, TypeError, "subprotocols must be a sequence"),
+        ({"DEBUG": "no"}, TypeError, "DEBUG must be a bool"),
+        ({"http": ""}, ValueError, "http must be a path"),
+        ({"http": Bytes()}, TypeError, "http must be a path of str"),
+        ({"unix": ""}, ValueError, "unix must be a path"),
+        ({"unix": "a\0b"}, ValueError, "unix must be a path"),
+        ({"unix": Bytes()}, TypeError, "unix must be a path of str"),
         ({"subprotocols": ["a b"]}, ValueError, "subprotocols must be tokens"),
         ({"origins": "https://a.example"}, TypeError, "origins"),
         ({"hosts": "a.example"}, TypeError, "hosts"),
@@ -151,6 +167,27 @@ def test_subprotocol_is_the_first_of_the_client(recorder: Recorder) -> None:
         peer.socket.sendall(Peer.request(Sec_WebSocket_Protocol="x, a, b"))
         assert "Sec-WebSocket-Protocol: a\r\n" in peer.read_head() + "\r\n"
         assert recorder.opened.get(timeout=DEADLINE).subprotocol == "a"
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("Sec_WebSocket_Protocol", "chat super"),
+        ("Sec_WebSocket_Protocol", "a;b=(c)"),
+        ("Sec_WebSocket_Protocol", "chat, chat"),
+        ("Sec_WebSocket_Extensions", "a b"),
+        ("Upgrade", "websocket, a b @"),
+        ("Upgrade", "websocket, a/b/c"),
+    ],
+)
+def test_malformed_header_is_refused_by_whoever_does_without_it(
+    recorder: Recorder, header: str, value: str
+) -> None:
+    """What breaks the grammar of the handshake ends it (4.2.1)."""
+    with running(make_server(recorder)) as server:
+        status, _, body = ask(server, Peer.request(**{header: value}))
+        assert status == 400
+        assert body.startswith(b"invalid " + header.replace("_", "-").encode())
 
 
 @pytest.mark.parametrize("choice", ["b", None])
@@ -569,3 +606,30 @@ def test_context_for_clients_is_refused() -> None:
 
     with pytest.raises(ValueError, match="ssl must be a context for servers"):
         WebSocketServer("127.0.0.1", 0, ssl=ssl.create_default_context())
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /?token=hunter2 x HTTP/1.1\r\n\r\n",
+        b"GET /?token=hunter2\r\n\r\n",
+        b"GET /?token=hunter2#x HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET ?token=hunter2 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nAuthorization Bearer hunter2\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: ann:hunter2@a\r\n\r\n",
+        Peer.request(Sec_WebSocket_Protocol="bearer hunter2"),
+        Peer.request(Sec_WebSocket_Protocol="hunter2, hunter2"),
+    ],
+    ids=range(8),
+)
+def test_secrets_of_a_request_that_is_refused_are_not_logged(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture, request_: bytes
+) -> None:
+    """The sentence says what is wrong, and leaves the line itself out."""
+    with (
+        caplog.at_level(logging.INFO, "websock"),
+        running(make_server(recorder)) as server,
+    ):
+        assert ask(server, request_)[0] == 400
+    assert " 400 " in caplog.text
+    assert "hunter2" not in caplog.text

@@ -51,7 +51,9 @@ class Recorder:
         return {
             "on_connection_open": self.opened.put,
             "on_data_receive": lambda client, data: self.received.put((client, data)),
-            "on_connection_close": lambda *args: self.closed.put(args),
+            "on_connection_close": lambda client, code, reason: self.closed.put(
+                (client, code, reason)
+            ),
             "on_error": self.errors.put,
             "on_server_destruct": lambda: self.destructed.put(None),
         }

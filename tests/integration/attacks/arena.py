@@ -65,7 +65,9 @@ class Arena:
             **{
                 "on_connection_open": self._note_request,
                 "on_data_receive": lambda client, data: client.send(data),
-                "on_connection_close": lambda *args: self.closed.put(args),
+                "on_connection_close": lambda client, code, reason: self.closed.put(
+                    (client, code, reason)
+                ),
                 "ssl": certificate.server_context() if certificate else None,
                 "close_timeout": DEADLINE,
             }
