@@ -140,9 +140,8 @@ class Bench:
             *self.site.command(peer),
             "--port=0",
             f"--work={workload.server}",
+            f"--compression={workload.compression}",
         ]
-        if peer.python:
-            command.append(f"--compression={workload.compression}")
         log = self._scratch / "server.log"
         environment = self.site.environment(peer)
         with running(

@@ -129,18 +129,16 @@ _ALL: Final[Sequence[Program]] = (
     Program(
         "floor-threads",
         "C, a thread each",
-        sources=("floor_threads.c", "floor.c", "sha1.c"),
+        sources=("floor_threads.c", "floor.c", "deflate.c", "sha1.c"),
         threads=True,
         works=frozenset({"echo", "broadcast", "wait"}),
-        compressions=frozenset({"none"}),
     ),
     Program(
         "floor-epoll",
         "C, one epoll",
-        sources=("floor_epoll.c", "floor.c", "sha1.c"),
+        sources=("floor_epoll.c", "floor.c", "deflate.c", "sha1.c"),
         # Its one thread would wait for one client after the other.
         works=frozenset({"echo", "broadcast"}),
-        compressions=frozenset({"none"}),
     ),
 )
 

@@ -64,9 +64,8 @@ def start_of(program: Program) -> list[str]:
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[measure.Server]:
     """A server that does one kind of work."""
     program, work, compression = request.param
-    command = [*start_of(program), f"--work={work}"]
-    if program.python:
-        command.append(f"--compression={compression}")
+    options = [f"--work={work}", f"--compression={compression}"]
+    command = [*start_of(program), *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **program.environment}
     with measure.running(
         command, CORES.server, tmp_path / "server.log", environment

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "deflate.h"
 #include "sha1.h"
 
 #define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -61,7 +62,8 @@ bytes_free(struct bytes *bytes)
 static void
 usage(const char *name)
 {
-    fprintf(stderr, "usage: %s --port=N --work=echo|broadcast|wait\n", name);
+    fprintf(stderr, "usage: %s --port=N --work=echo|broadcast|wait "
+                    "--compression=none|deflate\n", name);
     exit(2);
 }
 
@@ -85,6 +87,10 @@ floor_start(struct floor *floor, int argc, char **argv, const char *name)
             floor->work = FLOOR_BROADCAST;
         else if (strcmp(argv[i], "--work=wait") == 0)
             floor->work = FLOOR_WAIT;
+        else if (strcmp(argv[i], "--compression=deflate") == 0)
+            floor->deflate = 1;
+        else if (strcmp(argv[i], "--compression=none") == 0)
+            floor->deflate = 0;
         else
             usage(name);
     }
@@ -124,11 +130,12 @@ encode(const uint8_t digest[20], char out[29])
 
 /* Answer a complete request in `text`, which ends with NUL. */
 static void
-answer(struct floor_reader *reader, const char *text, struct bytes *out)
+answer(const struct floor *floor, struct floor_reader *reader, const char *text,
+       struct bytes *out)
 {
     static const char name[] = "\r\nSec-WebSocket-Key:";
     const char *key = strcasestr(text, name);
-    char joined[128], accept[29], response[256];
+    char joined[128], accept[29], response[512];
     uint8_t digest[20];
     int length;
 
@@ -148,16 +155,19 @@ answer(struct floor_reader *reader, const char *text, struct bytes *out)
     encode(digest, accept);
     length = snprintf(response, sizeof(response),
                       "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                      "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
-                      accept);
+                      "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n",
+                      accept,
+                      floor->deflate && strcasestr(text, "permessage-deflate")
+                          ? "Sec-WebSocket-Extensions: " DEFLATE_AGREED "\r\n"
+                          : "");
     bytes_append(out, response, length);
     reader->open = 1;
 }
 
 /* Consume a request, if it is complete. */
 static size_t
-read_request(struct floor_reader *reader, const uint8_t *data, size_t size,
-             struct bytes *out)
+read_request(const struct floor *floor, struct floor_reader *reader,
+             const uint8_t *data, size_t size, struct bytes *out)
 {
     const uint8_t *end = memmem(data, size, "\r\n\r\n", 4);
     char text[REQUEST_MAX + 1];
@@ -174,7 +184,7 @@ read_request(struct floor_reader *reader, const uint8_t *data, size_t size,
     }
     memcpy(text, data, length);
     text[length] = '\0';
-    answer(reader, text, out);
+    answer(floor, reader, text, out);
     return length;
 }
 
@@ -214,6 +224,23 @@ write_frame(struct bytes *out, int opcode, const uint8_t *payload, size_t size,
     out->used = at + size - out->data;
 }
 
+/* Answer a compressed message with itself, compressed anew. */
+static void
+echo_packed(int opcode, const uint8_t *payload, size_t size, const uint8_t key[4],
+            struct bytes *out)
+{
+    static const uint8_t none[4];
+    struct bytes frame = {0};
+    const struct bytes *packed;
+
+    write_frame(&frame, opcode, payload, size, key);
+    packed = deflate_echo(frame.data + frame.used - size, size);
+    bytes_free(&frame);
+    size = out->used;
+    write_frame(out, opcode, packed->data, packed->used, none);
+    out->data[size] |= 0x40; /* RSV1 */
+}
+
 /* Consume one frame, if it is complete; return its length, or 0. */
 static size_t
 read_frame(const struct floor *floor, struct floor_reader *reader,
@@ -228,7 +255,7 @@ read_frame(const struct floor *floor, struct floor_reader *reader,
         return 0;
     opcode = data[0] & 0x0F;
     length = data[1] & 0x7F;
-    if ((data[0] & 0xF0) != 0x80 || !(data[1] & 0x80) || opcode == 0) {
+    if ((data[0] & (floor->deflate ? 0xB0 : 0xF0)) != 0x80 || !(data[1] & 0x80) || opcode == 0) {
         reader->done = 1;
         return 0;
     }
@@ -248,7 +275,11 @@ read_frame(const struct floor *floor, struct floor_reader *reader,
     if (size < head + 4 + length)
         return 0;
 
-    if (opcode < 8 && floor->work == FLOOR_BROADCAST) {
+    if (data[0] & 0x40) {
+        echo_packed(opcode, data + head + 4, length, data + head, out);
+        ++*messages;
+    }
+    else if (opcode < 8 && floor->work == FLOOR_BROADCAST) {
         struct bytes frame = {0};
         write_frame(&frame, opcode, data + head + 4, length, data + head);
         floor->broadcast(context, frame.data, frame.used);
@@ -285,7 +316,7 @@ floor_read(const struct floor *floor, struct floor_reader *reader,
             step = read_frame(floor, reader, data + used, size - used, out, context,
                               &messages);
         else
-            step = read_request(reader, data + used, size - used, out);
+            step = read_request(floor, reader, data + used, size - used, out);
         used += step;
     } while (step > 0 && !reader->done);
     if (carried)

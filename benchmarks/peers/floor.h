@@ -45,11 +45,12 @@ typedef void (*floor_broadcast)(void *context, const uint8_t *frame, size_t size
 
 struct floor {
     enum floor_work work;
+    int deflate; /* agree on permessage-deflate */
     int listener;
     floor_broadcast broadcast;
 };
 
-/* Read the command line (--port, --work), listen, print the ready line. */
+/* Read the command line (--port, --work, --compression), listen, print the ready line. */
 void floor_start(struct floor *floor, int argc, char **argv, const char *name);
 
 /* Take what was received; append to `out` what is due. Return the number of

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "deflate.h"
 #include "floor.h"
 
 struct client {
@@ -106,6 +107,7 @@ serve(void *argument)
     bytes_free(&out);
     bytes_free(&client->reader.carry);
     free(client);
+    deflate_free();
     return NULL;
 }
 
