@@ -94,7 +94,8 @@ sanitize: $(VENV)/.dev ## Run the C files under gcc's sanitizers (six minutes; n
 
 bench: $(VENV)/.dev ## Measure speed beside other servers (see benchmarks/README.md)
 	$(BIN)/python -m benchmarks $(if $(WORK),--work $(WORK)) $(if $(PEERS),--peers $(PEERS)) \
-	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))
+	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	  $(if $(SAVE),--save $(SAVE)) $(if $(COMPARE),--compare $(COMPARE))
 
 format: $(VENV)/.dev ## Put the code in order
 	$(BIN)/ruff check -q --fix

@@ -270,8 +270,8 @@ def _measure(
 ) -> dict[str, Any]:
     """Measure, print, and write; return what was written."""
     machine = facts()
-    per_round = options.warm_up + options.seconds + 1.0
-    minutes = len(works) * len(peers) * options.rounds * per_round / 60
+    times = [work.stretch * (options.warm_up + options.seconds) + 1.0 for work in works]
+    minutes = sum(times) * len(peers) * options.rounds / 60
     notes = [
         f"{time.strftime('%Y-%m-%d')}, {machine['processor']}, "
         f"{machine['cores']} cores, Linux {machine['kernel']}, {machine['python']}",
