@@ -38,6 +38,7 @@ class FakeTransport:
         self.calls: list[str] = []
         self.lost = False
         self.arrived = threading.Condition()
+        self.waits = threading.Event()
         self.before_write: Callable[[], None] = lambda: None
 
     def fileno(self) -> int:
@@ -61,6 +62,7 @@ class FakeTransport:
     def read(self, deadline: float | None = None) -> bytes:
         """Wait for what arrives; a deadline has passed if nothing has."""
         with self.arrived:
+            self.waits.set()
             if not self.arrived.wait_for(
                 lambda: self.incoming or "interrupt" in self.calls,
                 0 if deadline is not None else DEADLINE,
@@ -126,6 +128,7 @@ class FakeKeeper:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.events: list[tuple[str, bytes]] = []
+        self.when_pong: Callable[[], object] = lambda: None
 
     def flush_later(self, connection: Connection) -> None:
         """Note the request."""
@@ -146,6 +149,7 @@ class FakeKeeper:
     def pong_received(self, connection: Connection, payload: bytes) -> None:
         """Note the event."""
         self.events.append(("pong", payload))
+        self.when_pong()
 
 
 class Wire:
@@ -176,6 +180,14 @@ class Wire:
             logger=logging.getLogger("websock.test"),
         )
         self.receiver = Receiver(self.connection)
+
+    def next_message(self, deadline: float | None = None) -> str | bytes | None:
+        """Wait for the next message, as the owner of the read token."""
+        self.receiver._token.begin_reading()
+        try:
+            return self.receiver.next_message(deadline)
+        finally:
+            self.receiver._token.end_reading()
 
     def frames(self) -> list[Frame]:
         """What the peer has got so far; there must be no piece of a frame."""

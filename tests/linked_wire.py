@@ -38,6 +38,8 @@ __all__ = [
     "busy_corks",
     "load",
     "require_link",
+    "run",
+    "step",
     "tcp_pair",
     "unread",
 ]
@@ -87,27 +89,27 @@ def stepping(corks: Corks) -> Iterator[Callable[[], None]]:
     with ours, peer:
         short_cut = link.Link(ours.fileno(), corks, None)
 
-        def step() -> None:
+        def make_step() -> None:
             peer.sendall(masked(1, b"x"))
-            short_cut.step(lambda: lambda client, message: None, None, None)
+            step(short_cut, lambda: lambda client, message: None, None, None)
 
-        yield step
+        yield make_step
 
 
-def step_until_corking(corks: Corks, step: Callable[[], None]) -> None:
+def step_until_corking(corks: Corks, make_step: Callable[[], None]) -> None:
     """Make so many steps that corking pays."""
     deadline = monotonic() + DEADLINE
     while not corks.corking:
         assert monotonic() < deadline
-        step()
+        make_step()
 
 
 def busy_corks() -> Corks:
     """Make a server's, under load: from now on messages are corked."""
     require_link()
     corks = Corks(lambda: None)
-    with stepping(corks) as step:
-        step_until_corking(corks, step)
+    with stepping(corks) as make_step:
+        step_until_corking(corks, make_step)
     return corks
 
 
@@ -116,19 +118,37 @@ def load(corks: Corks) -> Iterator[None]:
     """Keep a server that ticks under load, from a thread."""
     done = threading.Event()
 
-    def run() -> None:
+    def go_on() -> None:
         while not done.is_set():
-            step()
+            make_step()
 
-    with stepping(corks) as step:
-        step_until_corking(corks, step)
-        thread = threading.Thread(target=run)
+    with stepping(corks) as make_step:
+        step_until_corking(corks, make_step)
+        thread = threading.Thread(target=go_on)
         thread.start()
         try:
             yield
         finally:
             done.set()
             thread.join(DEADLINE)
+
+
+def step(short_cut: Any, *arguments: Any) -> Any:
+    """Let a link step, as the owner of its read token."""
+    short_cut.begin_reading()
+    try:
+        return short_cut.step(*arguments)
+    finally:
+        short_cut.end_reading()
+
+
+def run(short_cut: Any, *arguments: Any) -> Any:
+    """Let a link run, as the owner of its read token."""
+    short_cut.begin_reading()
+    try:
+        return short_cut.run(*arguments)
+    finally:
+        short_cut.end_reading()
 
 
 class Line:

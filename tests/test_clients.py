@@ -14,9 +14,9 @@ from tests.integration.wire import DEADLINE, Peer, Recorder, make_server, runnin
 from tests.tools import wait_until
 from websock import Client, ConnectionClosed, State
 from websock.clients import ClientTable, client_of
-from websock.connection import shorten
 from websock.frames import Frame, Opcode
 from websock.inbox import INBOX_LIMIT
+from websock.logs import shorten
 from websock.transport import show_address
 
 

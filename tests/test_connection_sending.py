@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.tools import wait_until
 from websock.closing import Close
-from websock.connection import MAX_PINGS, Connection
+from websock.connection import Connection
 from websock.exceptions import (
     ConnectionClosed,
     LocalProtocolError,
@@ -25,6 +25,7 @@ from websock.frames import Frame, Opcode
 from websock.lifecycle import State
 from websock.messages import Ping
 from websock.outbox import ENTRY_COST
+from websock.pings import MAX_PINGS
 from websock.writer import SharedMessage
 
 from .fake_wire import Wire, deflate, start, texts

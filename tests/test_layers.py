@@ -51,6 +51,7 @@ STOREYS: Final = {
         "inbox",
         "outbox",
         "keeper",
+        "pings",
         "connection",
         "keepalive",
         "receiving",

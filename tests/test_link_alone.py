@@ -16,7 +16,7 @@ from websock import link
 from websock.frames import Opcode
 
 from .fake_wire import DEADLINE, masked
-from .linked_wire import busy_corks, require_link, tcp_pair, unread
+from .linked_wire import busy_corks, require_link, run, step, tcp_pair, unread
 from .tools import wait_until
 
 HELLO = masked(Opcode.TEXT, b"hello")
@@ -61,24 +61,24 @@ def test_one_thread_steps_at_a_time(ends: Ends) -> None:
     short_cut = link.Link(ours.fileno(), link.Corks(lambda: None), None)
     refused: list[str] = []
 
-    def step() -> None:
+    def step_too() -> None:
         try:
-            short_cut.step(choose_nothing, None, None)
+            step(short_cut, choose_nothing, None, None)
         except RuntimeError as error:
             refused.append(str(error))
 
     def callback(client: object, message: str | bytes) -> None:
-        step()
-        other = threading.Thread(target=step)
+        step_too()
+        other = threading.Thread(target=step_too)
         other.start()
         other.join(DEADLINE)
 
     peer.sendall(HELLO * 2)
     peer.shutdown(socket.SHUT_WR)
 
-    assert short_cut.step(lambda: callback, None, None) is None
+    assert step(short_cut, lambda: callback, None, None) is None
     assert refused == ["somebody else reads"] * 4
-    assert short_cut.step(choose_nothing, None, None) is False
+    assert step(short_cut, choose_nothing, None, None) is False
 
 
 def test_run_goes_on_until_there_is_more_to_do(ends: Ends) -> None:
@@ -101,7 +101,7 @@ def test_run_goes_on_until_there_is_more_to_do(ends: Ends) -> None:
 
     peer.sendall(HELLO)
 
-    assert short_cut.run(choose, None, None) == b"\x88\x80\0\0\0\0"
+    assert run(short_cut, choose, None, None) == b"\x88\x80\0\0\0\0"
     assert got == ["hello"] * 100
     assert chosen[0] == 0
     assert len(chosen) < 50
@@ -125,7 +125,7 @@ def test_run_chooses_anew_when_it_is_told_to(ends: Ends) -> None:
 
     peer.sendall(HELLO)
 
-    assert short_cut.run(lambda: second if got else first, None, None) is False
+    assert run(short_cut, lambda: second if got else first, None, None) is False
     assert got == ["first", "second"]
 
 
@@ -140,8 +140,30 @@ def test_run_ends_when_a_callback_has_read_on(ends: Ends) -> None:
 
     peer.sendall(HELLO * 3)
 
-    assert short_cut.run(lambda: callback, None, None) is None
+    assert run(short_cut, lambda: callback, None, None) is None
     assert taken == [HELLO * 2]
+
+
+def test_who_steps_needs_the_read_token(ends: Ends) -> None:
+    """It is free during callbacks, and only then."""
+    ours, peer = ends
+    short_cut = link.Link(ours.fileno(), link.Corks(lambda: None), None)
+    free: list[bool] = []
+
+    def callback(client: object, message: str | bytes) -> None:
+        free.append(short_cut.try_reading())
+        free.append(short_cut.try_reading())
+        short_cut.end_reading()
+
+    peer.sendall(HELLO)
+
+    with pytest.raises(RuntimeError, match="needs the read token"):
+        short_cut.step(lambda: callback, None, None)
+    assert step(short_cut, lambda: callback, None, None) is None
+    assert free == [True, False]
+    short_cut.begin_reading()
+    assert not short_cut.try_reading()
+    short_cut.end_reading()
 
 
 ARGUMENTS: list[tuple[Any, ...]] = [
@@ -159,11 +181,11 @@ def test_step_takes_three_arguments(ends: Ends, arguments: tuple[Any, ...]) -> N
     peer.sendall(HELLO)
 
     with pytest.raises(TypeError, match="step"):
-        short_cut.step(*arguments)
+        step(short_cut, *arguments)
     with pytest.raises(TypeError, match="run"):
-        short_cut.run(*arguments)
+        run(short_cut, *arguments)
 
-    assert short_cut.step(choose_nothing, None, None) == HELLO
+    assert step(short_cut, choose_nothing, None, None) == HELLO
 
 
 def test_what_is_no_number_or_too_many_is_refused(ends: Ends) -> None:
@@ -201,7 +223,7 @@ def test_send_is_for_the_callback_that_runs(ends: Ends) -> None:
 
     assert short_cut.send("nobody's") is False
     peer.sendall(HELLO)
-    short_cut.step(lambda: callback, None, None)
+    step(short_cut, lambda: callback, None, None)
 
     assert sent == [False, False, False, False, False, True, False]
     assert peer.recv(100) == b"\x81\x03own"
@@ -218,7 +240,7 @@ def test_messages_leave_at_once_without_traffic(ends: Ends) -> None:
         assert peer.recv(100) == b"\x81\x03now"
 
     peer.sendall(HELLO)
-    assert short_cut.step(lambda: callback, None, None) is None
+    assert step(short_cut, lambda: callback, None, None) is None
 
 
 def test_messages_leave_with_the_next_step_under_load(ends: Ends) -> None:
@@ -232,9 +254,9 @@ def test_messages_leave_with_the_next_step_under_load(ends: Ends) -> None:
         assert not unread(peer)
 
     peer.sendall(HELLO * 2)
-    assert short_cut.step(lambda: callback, None, None) is None
+    assert step(short_cut, lambda: callback, None, None) is None
     peer.sendall(HELLO)
-    assert short_cut.step(choose_nothing, None, None) == HELLO
+    assert step(short_cut, choose_nothing, None, None) == HELLO
 
     assert peer.recv(100) == b"\x81\x05later" * 2
 
@@ -256,7 +278,7 @@ def test_tick_finds_what_is_corked_too_long(ends: Ends) -> None:
         assert not short_cut.corked
 
     peer.sendall(HELLO)
-    assert short_cut.step(lambda: callback, None, connection) is None
+    assert step(short_cut, lambda: callback, None, connection) is None
 
 
 def test_corking_ends_with_the_traffic(ends: Ends) -> None:
@@ -272,7 +294,7 @@ def test_corking_ends_with_the_traffic(ends: Ends) -> None:
         assert corks.corking
 
     peer.sendall(HELLO)
-    short_cut.step(lambda: callback, None, None)
+    step(short_cut, lambda: callback, None, None)
     with short_cut:
         short_cut.take()
     for _ in range(100):
@@ -297,7 +319,7 @@ def test_no_more_is_corked_than_the_limit(ends: Ends) -> None:
         assert short_cut.corked
 
     peer.sendall(HELLO)
-    assert short_cut.step(lambda: callback, None, None) is None
+    assert step(short_cut, lambda: callback, None, None) is None
 
 
 def test_message_for_a_peer_that_does_not_read_is_the_connections(ends: Ends) -> None:
@@ -313,7 +335,7 @@ def test_message_for_a_peer_that_does_not_read_is_the_connections(ends: Ends) ->
         assert short_cut.send("next") is False
 
     peer.sendall(HELLO)
-    assert short_cut.step(lambda: callback, None, None) is None
+    assert step(short_cut, lambda: callback, None, None) is None
     with short_cut:
         rest = short_cut.take()
 
@@ -341,14 +363,14 @@ def test_exceptions_go_through(ends: Ends, who: str) -> None:
     def step_until_it_raises() -> None:
         for _ in range(10_000):
             peer.sendall(HELLO)
-            short_cut.step(functions[who], None, None)
+            step(short_cut, functions[who], None, None)
 
     with pytest.raises(LookupError, match=who):
         step_until_it_raises()
 
     assert not corks.corking
     peer.sendall(HELLO)
-    assert short_cut.step(choose_nothing, None, None) == HELLO
+    assert step(short_cut, choose_nothing, None, None) == HELLO
 
 
 def test_end_of_the_stream_is_told(ends: Ends) -> None:
@@ -358,6 +380,6 @@ def test_end_of_the_stream_is_told(ends: Ends) -> None:
     peer.sendall(HELLO[:8])
     peer.shutdown(socket.SHUT_WR)
 
-    assert short_cut.step(choose_nothing, None, None) == HELLO[:8]
-    assert short_cut.step(choose_nothing, None, None) is False
+    assert step(short_cut, choose_nothing, None, None) == HELLO[:8]
+    assert step(short_cut, choose_nothing, None, None) is False
     assert short_cut.take_unread() == b""

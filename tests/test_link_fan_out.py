@@ -12,7 +12,7 @@ import pytest
 from websock import link
 
 from .fake_wire import DEADLINE
-from .linked_wire import require_link, tcp_pair
+from .linked_wire import require_link, step, tcp_pair
 
 FRAME = b"\x82\x05hello"
 
@@ -84,7 +84,7 @@ def test_what_is_corked_comes_first(ends: Ends) -> None:
 
     for _ in range(64):
         peer.sendall(b"\x82\x80\0\0\0\0")
-        short_cut.step(lambda: callback, None, None)
+        step(short_cut, lambda: callback, None, None)
 
     assert busy
     assert fates

@@ -36,8 +36,8 @@ def test_messages_come_in_order(wire: Wire) -> None:
     )
     wire.receiver.start()
 
-    assert [wire.receiver.next_message() for _ in range(3)] == ["one", b"three", None]
-    assert wire.receiver.next_message() is None
+    assert [wire.next_message() for _ in range(3)] == ["one", b"three", None]
+    assert wire.next_message() is None
     assert wire.connection.is_reader()
     assert wire.frames() == [Frame(Opcode.PONG, b"two")]
 
@@ -55,8 +55,8 @@ def test_peer_ends_the_reading(wire: Wire, frame: bytes, last: str) -> None:
         masked(Opcode.TEXT, b"x") + frame + masked(Opcode.TEXT, b"late")
     )
 
-    assert wire.receiver.next_message() == "x"
-    assert wire.receiver.next_message() is None
+    assert wire.next_message() == "x"
+    assert wire.next_message() is None
     assert str(wire.receiver.last) == last
 
 
@@ -87,11 +87,11 @@ def test_what_may_be_compressed_is_decoded_in_slices() -> None:
     frame = masked(Opcode.TEXT, b"x" * 100)
     wire.transport.arrive(frame * 400)
 
-    assert wire.receiver.next_message() == "x" * 100
+    assert wire.next_message() == "x" * 100
 
     assert len(wire.receiver._pending) < SLICE // 100
     for _ in range(399):
-        assert wire.receiver.next_message() == "x" * 100
+        assert wire.next_message() == "x" * 100
 
 
 def test_what_came_with_the_request_is_decoded_in_slices() -> None:
@@ -111,7 +111,7 @@ def test_what_came_with_the_request_is_decoded_in_slices() -> None:
 
     assert 0 < len(wire.receiver._pending) < SLICE // 100
     for _ in range(400):
-        assert wire.receiver.next_message() == "x" * 100
+        assert wire.next_message() == "x" * 100
 
 
 # recv().
@@ -179,16 +179,16 @@ def test_lost_connection_is_the_end(wire: Wire) -> None:
     """An error of the transport is no exception for the reader."""
     wire.transport.arrive(masked(Opcode.TEXT, b"x"), ConnectionResetError())
 
-    assert wire.receiver.next_message() == "x"
-    assert wire.receiver.next_message() is None
+    assert wire.next_message() == "x"
+    assert wire.next_message() is None
 
 
 def test_deadline_of_the_reader_passes(wire: Wire) -> None:
     """The connection lives on, and so does what comes later."""
     with pytest.raises(TimeoutError):
-        wire.receiver.next_message(0.0)
+        wire.next_message(0.0)
     wire.transport.arrive(masked(Opcode.TEXT, b"late"))
-    assert wire.receiver.next_message(0.0) == "late"
+    assert wire.next_message(0.0) == "late"
 
 
 def test_close_ends_the_wait_of_the_reader(wire: Wire) -> None:
@@ -197,7 +197,7 @@ def test_close_ends_the_wait_of_the_reader(wire: Wire) -> None:
 
     def read() -> None:
         wire.receiver.start()
-        got.append(wire.receiver.next_message())
+        got.append(wire.next_message())
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -208,7 +208,7 @@ def test_close_ends_the_wait_of_the_reader(wire: Wire) -> None:
     assert got == [None]
     assert wire.transport.calls == ["interrupt"]
     wire.transport.arrive(masked(Opcode.TEXT, b"late"))
-    assert wire.receiver.next_message() is None
+    assert wire.next_message() is None
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_what_counts_as_a_sign_of_life(
     monkeypatch.setattr(module, "monotonic", lambda: before + 5)
     wire.transport.arrive(data)
     with contextlib.suppress(TimeoutError):
-        while wire.receiver.next_message(0.0) is not None:
+        while wire.next_message(0.0) is not None:
             pass
 
     assert (wire.connection.last_alive > before) == alive
@@ -242,4 +242,4 @@ def test_reader_that_closes_needs_no_interrupt(wire: Wire) -> None:
 
     assert wire.transport.calls == []
     assert wire.keeper.calls == ["expect"]
-    assert wire.receiver.next_message() is None
+    assert wire.next_message() is None

@@ -34,6 +34,35 @@ link_self(void)
     return (uintptr_t)pthread_self();
 }
 
+static int
+try_to_begin(LinkObject *self)
+{
+    if (pthread_mutex_trylock(&self->token) != 0) {
+        return 0;
+    }
+    self->taken = 1;
+    return 1;
+}
+
+void
+link_begin(LinkObject *self)
+{
+    if (try_to_begin(self)) {
+        return;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(&self->token);
+    Py_END_ALLOW_THREADS
+    self->taken = 1;
+}
+
+void
+link_end(LinkObject *self)
+{
+    self->taken = 0;
+    pthread_mutex_unlock(&self->token);
+}
+
 void
 link_drop_spent(LinkObject *self)
 {
@@ -306,6 +335,28 @@ link_take_unread(LinkObject *self, PyObject *Py_UNUSED(ignored))
     return taken;
 }
 
+/* The read token. */
+
+static PyObject *
+link_begin_reading(LinkObject *self, PyObject *Py_UNUSED(ignored))
+{
+    link_begin(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+link_try_reading(LinkObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(try_to_begin(self));
+}
+
+static PyObject *
+link_end_reading(LinkObject *self, PyObject *Py_UNUSED(ignored))
+{
+    link_end(self);
+    Py_RETURN_NONE;
+}
+
 /* The lock, with the interface of threading.Lock as far as it's used. */
 
 static PyObject *
@@ -432,6 +483,7 @@ link_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
         return NULL;
     }
     pthread_mutex_init(&self->lock, NULL);
+    pthread_mutex_init(&self->token, NULL);
     Py_INCREF(corks);
     self->corks = (CorksObject *)corks;
     self->fd = fd;
@@ -460,6 +512,7 @@ link_dealloc(LinkObject *self)
     Py_XDECREF(self->spent);
     Py_DECREF(self->corks);
     pthread_mutex_destroy(&self->lock);
+    pthread_mutex_destroy(&self->token);
     release(self);
     Py_DECREF(type);
 }
@@ -479,6 +532,12 @@ static PyMethodDef methods[] = {
      PyDoc_STR("Drop what is corked; with the lock held.")},
     {"take_unread", (PyCFunction)link_take_unread, METH_NOARGS,
      PyDoc_STR("Take the frames behind the one whose callback runs.")},
+    {"begin_reading", (PyCFunction)link_begin_reading, METH_NOARGS,
+     PyDoc_STR("Get the read token; waits for it.")},
+    {"try_reading", (PyCFunction)link_try_reading, METH_NOARGS,
+     PyDoc_STR("Get the read token if nobody has it; return whether that was so.")},
+    {"end_reading", (PyCFunction)link_end_reading, METH_NOARGS,
+     PyDoc_STR("Give the read token back.")},
     {"acquire", FASTCALL(link_acquire), PyDoc_STR("Acquire the lock.")},
     {"release", (PyCFunction)link_release, METH_NOARGS, PyDoc_STR("Release the lock.")},
     {"locked", (PyCFunction)link_locked, METH_NOARGS,

@@ -55,8 +55,13 @@ struct LinkObject {
     const char *tail_data;
     size_t tail_size;
 
+    /* The read token: its owner reads. It isn't held while a callback runs; nobody
+     * waits for it while having the GIL. */
+    pthread_mutex_t token;
+    int taken; /* whether somebody has it; guarded by it */
+
     PyObject *spent;            /* a tail that was written without the GIL */
-    atomic_int stepping;        /* the read token: one thread in step() at a time */
+    atomic_int stepping;        /* one thread in step() at a time */
     atomic_uintptr_t owner;     /* the thread whose callbacks run; 0: none */
     atomic_int stop;            /* whether to come back after this callback */
     atomic_uint_least64_t heard_at; /* monotonic clock, in nanoseconds */
@@ -105,6 +110,9 @@ int link_cork(LinkObject *self, int first, const char *payload, size_t size);
 int link_cork_data(LinkObject *self, const char *data, size_t size);
 /* Drop what was written without the GIL; with it. */
 void link_drop_spent(LinkObject *self);
+/* Get the read token, with the GIL, and give it back. */
+void link_begin(LinkObject *self);
+void link_end(LinkObject *self);
 /* The thread that calls, as Link.owner has it. */
 uintptr_t link_self(void);
 

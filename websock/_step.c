@@ -435,9 +435,11 @@ call_back(LinkObject *self, Batch *batch, const Choice *choice, PyObject *client
         self->unread_size = batch->size - end;
         result = NULL;
         if (message != NULL) {
+            link_end(self);
             result =
                 PyObject_CallFunctionObjArgs(choice->function, client, message, NULL);
             Py_DECREF(message);
+            link_begin(self);
         }
         position = batch->size - self->unread_size;
         self->unread_size = 0;
@@ -537,6 +539,10 @@ take_steps(LinkObject *self, PyObject *const *args, Py_ssize_t nargs, int once)
     if (nargs != 3) {
         PyErr_Format(PyExc_TypeError, "step() and run() take 3 arguments (%zd given)",
                      nargs);
+        return NULL;
+    }
+    if (!self->taken) {
+        PyErr_SetString(PyExc_RuntimeError, "who steps needs the read token");
         return NULL;
     }
     if (atomic_exchange(&self->stepping, 1)) {

@@ -304,6 +304,11 @@ class ClientTable(Clients):
         if self._table.get(client.address) is client:
             self._table.pop(client.address, None)
 
+    def read_ahead(self, before: float) -> None:
+        """Read for all whose callbacks have run since ``before``; never waits."""
+        for client in self.values():
+            client._receiver.read_ahead(before)
+
 
 def fan_out(message: SharedMessage, policy: str, clients: Iterable[Client]) -> None:
     """Send a message to many, without waiting; the lost and the slow stop nothing.

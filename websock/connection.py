@@ -10,7 +10,7 @@ Who may do what, and when:
 * The keeper ends what takes too long, by cutting the transport.
 
 Layer: shells. May import: the core, logs, transport, link, inbox,
-outbox, keeper.
+outbox, keeper, pings.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ from .inbox import Inbox
 from .keeper import Keeper
 from .lifecycle import State
 from .link import Corks, make_link
-from .logs import escape
+from .logs import escape, shorten
 from .messages import Data, Event, Pong
 from .outbox import Outbox
+from .pings import MAX_PINGS, Pings
 from .protocol import Protocol as WebSocketProtocol
 from .protocol import close_for
 from .request import Request
@@ -47,11 +48,6 @@ from .transport import Transport, show_address
 from .writer import SharedMessage
 
 __all__ = ["Connection"]
-
-MAX_PINGS: Final = 16
-"""Pings that wait for their Pongs; when there are more, the oldest is forgotten.
-
-As many are sent behind a full outbox, so that keepalive has its own there."""
 
 UNSENT_LIMIT: Final = 128 * 1024
 """How much of a source the system keeps for a peer that reads slowly, in bytes."""
@@ -135,7 +131,7 @@ class Connection:
         self._finish_when_flushed = False
         self.close_wanted: Close | None = None
         """What somebody wants to close the connection with; the reader ends then."""
-        self._pings: dict[bytes, float] | None = None
+        self._pings = Pings()
         # Pings that were sent since the outbox is full.
         self._late_pings = 0
         # Whether a sender has the turn, from its look for room until its message is in
@@ -254,33 +250,46 @@ class Connection:
 
     def take_pong(self, pong: Pong) -> None:
         """Note the answer to a Ping; another Pong means nothing (5.5.3)."""
-        now = monotonic()
         with self._lock:
-            sent_at = self._pings.pop(pong.payload, None) if self._pings else None
+            sent_at = self._pings.take(pong.payload)
         if sent_at is not None:
-            self.latency = now - sent_at
-            self._last_alive = now
+            self.note_alive()
+            self.latency = self._last_alive - sent_at
             self._keeper.pong_received(self, pong.payload)
 
-    def answer(self, event: Event) -> None:
+    def note_pong(self, pong: Pong) -> None:
+        """Note an answer, of which :meth:`take_pong` will tell, as a sign of life."""
+        with self._lock:
+            if pong.payload in self._pings:
+                self.note_alive()
+
+    def answer(self, event: Event, *, wait: bool = True) -> bool:
         """Send the answer to ``event`` that RFC 6455 demands, if any.
 
         A peer that doesn't read its answers isn't read either, as long as its
         outbox is full, and is dropped after ``send_timeout``.
+
+        Returns:
+            Whether there was room for it, or there is after the ``wait`` for some.
+
         """
         with self._lock:
             if self._outbox.size >= self._write_limit:
+                if not wait:
+                    return False
                 try:
                     self._wait()
                 except SendTimeout:
-                    return
+                    return False
             self.protocol.respond(event)
             self._write_due()
+            return True
 
     def mark_close_rcvd(self, close: Close) -> None:
-        """Note that the peer closes; the answer comes with :meth:`say_goodbye`."""
+        """Note that the peer closes; :meth:`say_goodbye` answers, by a deadline."""
         with self._lock:
             self.protocol.mark_close_rcvd(close)
+        self._keeper.expect_end(self)
 
     def fail(self, fault: RemoteProtocolError) -> None:
         """Note that the peer broke a rule; :meth:`say_goodbye` will tell it (7.1.7)."""
@@ -375,11 +384,7 @@ class Connection:
                     return
                 self._late_pings += 1
             self.protocol.send_ping(payload)
-            if self._pings is None:
-                self._pings = {}
-            elif len(self._pings) >= MAX_PINGS:
-                del self._pings[next(iter(self._pings))]
-            self._pings[payload] = monotonic()
+            self._pings.add(payload, monotonic())
             self._write_due()
             self._raise_if_lost()
         self._keeper.ping_sent(self, payload)
@@ -693,8 +698,3 @@ class Connection:
         with self._lock:
             self._lose()
         self.transport.close()
-
-
-def shorten(text: str) -> str:
-    """Make ``text`` fit into a line of a log."""
-    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"

@@ -3,13 +3,16 @@
 A :class:`Link` belongs to one connection over TCP, and is its lock. While the case
 is plain, it does without Python what the connection would do:
 
-* ``step(choose, client, connection)`` writes what is corked, waits, reads, and
-  calls ``function(client, message)`` for each whole message that came; ``choose()``
-  returns the function then, or :obj:`None` if there is more to do than to call it,
-  so that everything is the core's. What ``function`` raises goes through; no frame
-  is lost by it. The step returns :obj:`None` to be called again, :obj:`True` if what
-  is corked must be written by the connection, :obj:`False` at the end of the stream,
-  and bytes that are the core's to judge, from the first one of a frame on;
+* ``begin_reading()``, ``try_reading()`` and ``end_reading()`` take the read token, and
+  give it back. Its owner reads; while a callback runs, nobody has it, and somebody else
+  may read.
+* ``step(choose, client, connection)``, for its owner, writes what is corked, waits,
+  reads, and calls ``function(client, message)`` for each whole message that came;
+  ``choose()`` returns the function then, or :obj:`None` if there is more to do than to
+  call it, so that everything is the core's. What ``function`` raises goes through; no
+  frame is lost by it. The step returns :obj:`None` to be called again, :obj:`True` if
+  what is corked must be written by the connection, :obj:`False` at the end of the
+  stream, and bytes that are the core's to judge, from the first one of a frame on;
   everything before it is done.
 * ``run(choose, client, connection)`` steps as long as that returns :obj:`None`, unless
   a callback has read on itself. It asks ``choose()`` only after

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import traceback
 
-__all__ = ["escape", "log_exception"]
+__all__ = ["escape", "log_exception", "shorten"]
 
 
 def escape(text: str) -> str:
@@ -46,3 +46,8 @@ def _lines(part: str) -> list[str]:
     # Those within groups of exceptions have a margin.
     is_place = part.lstrip(" |").startswith('File "')
     return part.split("\n") if is_place else [part]
+
+
+def shorten(text: str) -> str:
+    """Make ``text`` fit into a line of a log."""
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"

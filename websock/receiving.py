@@ -1,13 +1,16 @@
 """Receiving: the reading half of a connection.
 
 One thread reads, in a loop of one step: take what has arrived, make events of it,
-react to each of them. Nothing that a sender does holds it up.
+react to each of them. Nothing that a sender does holds it up. While its callback runs
+long, somebody else reads in its place, so that Pings are answered and a Close frame
+is noticed; messages wait for the callback.
 
 Layer: shells. May import: the core, link, connection.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
@@ -28,6 +31,31 @@ SLICE: Final = 4096
 become a thousand times as much, all of which waits for callbacks."""
 
 
+AHEAD_LIMIT: Final = 65536
+"""What is read while a callback runs long, in bytes; less of what is compressed."""
+
+
+class ReadToken:
+    """Who has it reads; as the accelerator has it, for connections without."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def begin_reading(self) -> None:
+        """Get it; waits for it."""
+        self._lock.acquire()
+
+    def try_reading(self) -> bool:
+        """Get it if nobody has it; return whether that was so."""
+        return self._lock.acquire(blocking=False)
+
+    def end_reading(self) -> None:
+        """Give it back."""
+        self._lock.release()
+
+
 class Receiver:
     """What comes of one connection; belongs to the thread that reads.
 
@@ -37,23 +65,30 @@ class Receiver:
     """
 
     __slots__ = (
+        "_ahead",
         "_between",
         "_connection",
         "_eof",
         "_link",
         "_pending",
+        "_started",
+        "_token",
         "_unread",
         "last",
     )
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        # The read token guards everything below. Nobody has it while a callback runs.
+        self._token: Link | ReadToken = connection.link or ReadToken()
+        self._started = False
         self._link: Link | None = None
         # Whether the next byte begins a message, and none waits here.
         self._between = False
         # Newest first: the next one is taken from the end.
         self._pending: list[Event] = []
         self._unread = b""
+        self._ahead = 0  # How much was read in the reader's place since it last read.
         self._eof = False
         self.last: Close | RemoteProtocolError | None = None
         """What ended the reading, if it was the peer: its Close, or its fault."""
@@ -61,10 +96,15 @@ class Receiver:
     def start(self) -> None:
         """Make the calling thread the reader, and take what came with the request."""
         connection = self._connection
-        connection.become_reader()
-        if not connection.protocol.extensions:
-            self._link = connection.link
-        self._receive(connection.protocol.take_early())
+        self._token.begin_reading()
+        try:
+            connection.become_reader()
+            self._started = True
+            if not connection.protocol.extensions:
+                self._link = connection.link
+            self._receive(connection.protocol.take_early())
+        finally:
+            self._token.end_reading()
 
     def run(
         self,
@@ -86,10 +126,16 @@ class Receiver:
                 the next call goes on with the one behind it.
 
         """
-        while self._step(choose, client) or (
-            (message := self.next_message()) is not None and deliver(message)
-        ):
-            pass
+        going_on = True
+        while going_on:
+            self._token.begin_reading()
+            try:
+                if self._step(choose, client):
+                    continue
+                message = self.next_message()
+            finally:
+                self._token.end_reading()
+            going_on = message is not None and deliver(message)
 
     def _step(self, choose: Choose, client: Any) -> bool:
         """Take what has arrived the short way; return whether that's all there was."""
@@ -104,12 +150,13 @@ class Receiver:
             return True
         if outcome is False:
             self._eof = True
-        else:
+        elif outcome:
             self._receive(outcome)
         return False
 
     def _is_between(self) -> bool:
         if not self._between:
+            self._ahead = 0
             self._between = (
                 not self._pending
                 and not self._unread
@@ -122,6 +169,8 @@ class Receiver:
 
     def next_message(self, deadline: float | None = None) -> str | bytes | None:
         """Wait for the next message, and react to what comes before it.
+
+        Needs the read token.
 
         Args:
             deadline: Point of the monotonic clock at which waiting ends;
@@ -154,6 +203,7 @@ class Receiver:
     def _read(self, deadline: float | None) -> None:
         """Wait for what arrives, and make events of it."""
         connection = self._connection
+        self._ahead = 0
         if self._link is not None:
             if data := self._link.take_unread():
                 self._receive(data)
@@ -172,7 +222,8 @@ class Receiver:
         else:
             self._eof = True
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> list[Event]:
+        """Make events of data; return those, in order."""
         protocol = self._connection.protocol
         self._unread = b""
         self._between = False
@@ -183,16 +234,20 @@ class Receiver:
         # frame is no event yet, but somebody sent it.
         if not events or not all(isinstance(event, Pong) for event in events):
             self._connection.note_alive()
-        # Only called when nothing is pending.
-        events.reverse()
-        self._pending = events
+        self._pending = events[::-1] + self._pending
+        return events
 
     def _react(self, event: Ping | Pong | Close | RemoteProtocolError) -> None:
         """Do what RFC 6455 demands on what isn't a message."""
         if isinstance(event, Ping):
             self._connection.answer(event)
         elif isinstance(event, Pong):
-            self._connection.take_pong(event)
+            # A callback tells of it.
+            self._token.end_reading()
+            try:
+                self._connection.take_pong(event)
+            finally:
+                self._token.begin_reading()
         else:
             self.last = event
             if isinstance(event, Close):
@@ -207,7 +262,11 @@ class Receiver:
                 # What other threads haven't taken came first.
                 message = inbox.take_nowait()
                 if message is None:
-                    message = self.next_message(deadline)
+                    self._token.begin_reading()
+                    try:
+                        message = self.next_message(deadline)
+                    finally:
+                        self._token.end_reading()
             else:
                 if self._connection.link is not None:
                     # What was read with the message that is being delivered, too.
@@ -218,3 +277,53 @@ class Receiver:
         if message is None:
             raise self._connection.closed()
         return message
+
+    # In the reader's place: the keeper's thread.
+
+    def read_ahead(self, before: float) -> None:
+        """Read while a callback runs long; never waits.
+
+        Answers Pings, and notes Pongs and a Close frame, for whose answer there is
+        a deadline from then on; the reader gets them, too, after what came earlier.
+
+        Args:
+            before: Point of the monotonic clock; nothing is done if the peer was heard
+                since.
+
+        """
+        if self._token.try_reading():
+            try:
+                if self._connection.last_alive < before:
+                    self._read_ahead()
+            finally:
+                self._token.end_reading()
+
+    def _read_ahead(self) -> None:
+        connection = self._connection
+        limit = SLICE if connection.protocol.extensions else AHEAD_LIMIT
+        while (
+            self._ahead < limit
+            and self._started
+            and connection.close_wanted is None
+            and self.last is None
+            and not self._eof
+        ):
+            data = self._unread or (self._link and self._link.take_unread())
+            if not data:
+                try:
+                    data = connection.transport.read_nowait()
+                except OSError:
+                    data = b""
+                if data is None:
+                    return
+            if not data:
+                self._eof = True
+                return
+            self._ahead += len(data)
+            for event in self._receive(data):
+                if isinstance(event, Ping) and connection.answer(event, wait=False):
+                    self._pending.remove(event)
+                elif isinstance(event, Pong):
+                    connection.note_pong(event)
+                elif isinstance(event, Close):
+                    connection.mark_close_rcvd(event)

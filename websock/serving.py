@@ -66,6 +66,10 @@ LINGER: Final = 0.25
 """Time from the last word of a conversation to the cut, when the server stops, in
 seconds: who has no more to say needn't end its side."""
 
+LONG: Final = 0.5
+"""What a callback takes if it takes long, in seconds; the main thread reads then what
+its client sends."""
+
 LEAST_PROGRESS: Final = 65536
 """What a peer must take of a page within ``close_timeout``, in bytes."""
 
@@ -139,6 +143,7 @@ class Serving:
         # does; of its own, so that slow ones don't delay pages.
         self._notices = Pool(logger, max_threads=1)
         self._lost_notices = 0
+        self._is_looking = False
         self._intake = Intake(self._loop, settings, logger, self._arrive, self._reject)
         self._keepalive = Keepalive(
             self._loop, logger, settings.ping_interval, settings.ping_timeout
@@ -227,7 +232,7 @@ class Serving:
         if self._hand_over is not None:
             self.has_served = True
             self.stop_listening()
-        self._loop.call_soon(functools.partial(self._keepalive.start, connection))
+        self._loop.call_soon(functools.partial(self._watch_over, connection))
 
     def ping_sent(self, connection: Connection, payload: bytes) -> None:
         """Call ``on_ping_send``; not on the main thread, which must not wait."""
@@ -510,6 +515,22 @@ class Serving:
             opening.send_response(response)
 
     # What the main thread does for connections.
+
+    def _watch_over(self, connection: Connection) -> None:
+        self._keepalive.start(connection)
+        if not self._is_looking:
+            self._is_looking = True
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._loop.call_at(monotonic() + LONG, self._look)
+
+    def _look(self) -> None:
+        """Read what comes of clients whose callbacks take long."""
+        self._is_looking = bool(self._clients)
+        if self._is_looking:
+            self._look_later()
+        self._clients.read_ahead(monotonic() - LONG)
 
     def _watch_outbox(self, connection: Connection) -> None:
         if connection in self._connections:

@@ -16,6 +16,7 @@ from websock import (
     Opcode,
     State,
     WebSocketServer,
+    serving,
 )
 from websock.connection import Connection
 from websock.frames import serialize_frame
@@ -146,6 +147,8 @@ def test_peer_lives_while_its_callback_is_long(
         return has_unread_data(connection)
 
     monkeypatch.setattr(Connection, "has_unread_data", look)
+    # Nor does anybody else read them.
+    monkeypatch.setattr(serving, "LONG", DEADLINE)
     server = make_server(recorder, ping_interval=0.05, ping_timeout=0.05)
     started, release = threading.Event(), threading.Event()
 
