@@ -9,7 +9,8 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -336,3 +337,27 @@ def test_receiver_gets_what_came_with_the_message_before() -> None:
         peer.socket.sendall(text("upload", "data"))
 
         assert got.get(timeout=DEADLINE) == "data"
+
+
+def test_what_a_callback_has_read_waits_if_others_receive_from_now_on() -> None:
+    """The batch ends there, and nothing of it is left for the core."""
+    got: queue.Queue[str | bytes] = queue.Queue()
+
+    def receive(client: Client, data: str | bytes) -> None:
+        got.put(data)
+        if data == "1":
+            got.put(client.recv(DEADLINE))
+            # As recv() in another thread does, however short it waits.
+            with pytest.raises(TimeoutError):
+                run_in_thread(lambda: client.recv(0))
+
+    with running(make_server(receive)) as server, Peer(server.address).open() as peer:
+        peer.socket.sendall(text("1", "2", "3"))
+
+        assert [got.get(timeout=DEADLINE) for _ in range(3)] == ["1", "2", "3"]
+
+
+def run_in_thread(function: Callable[[], object]) -> None:
+    """Call a function in a thread, and raise what it raises."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(function).result(DEADLINE)
