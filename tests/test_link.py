@@ -70,7 +70,7 @@ def load(monkeypatch: pytest.MonkeyPatch, *, speedups: bool) -> types.ModuleType
 def fake_extension(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """An extension module whose links are tuples of their arguments."""
     module = types.ModuleType("websock._link")
-    module.__dict__.update(Corks=object, Link=lambda *args: args)
+    module.__dict__.update(Corks=object, Link=lambda *args: args, send_all=print)
     monkeypatch.setitem(sys.modules, "websock._link", module)
     return module
 
