@@ -34,7 +34,6 @@ nitpick_ignore = [
     ("py:class", "websock.extensions.base.Extension"),
     ("py:class", "websock.extensions.base.ServerExtensionFactory"),
     ("py:class", "websock.extensions.permessage_deflate.DeflateExtension"),
-    ("py:class", "websock.handshake.Source"),
     ("py:class", "websock.writer.SharedMessage"),
     ("py:func", "serialize_response"),
 ]

@@ -118,6 +118,15 @@ def test_half_an_upgrade_is_none(
         check_upgrade(request)
 
 
+@pytest.mark.parametrize(
+    "protocol", ["websocket, a b", "a/b/c, websocket", "websocket, /"]
+)
+def test_malformed_upgrade_is_refused(protocol: str) -> None:
+    """Also if the rest of it is what is wanted (4.2.1)."""
+    with pytest.raises(InvalidRequest, match="invalid Upgrade header"):
+        check_upgrade(upgrade({"Upgrade": protocol}))
+
+
 @pytest.mark.parametrize("protocol", [None, "h2c"])
 @pytest.mark.parametrize("connection", [None, "keep-alive", "upgrade"])
 def test_a_plain_request_means_no_upgrade(

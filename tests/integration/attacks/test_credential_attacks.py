@@ -68,7 +68,7 @@ def test_a20_megabyte_of_credentials_is_refused_before_its_end(
 def test_a20_guide_compares_credentials_in_constant_time(
     tcp_arena: MakeArena, monkeypatch: pytest.MonkeyPatch, cookie: str
 ) -> None:
-    """Whatever the cookie is, it gets 401; one with a name is compared as a whole."""
+    """Whatever the cookie is, it gets 403; one with a name is compared as a whole."""
     monkeypatch.setenv("CHAT_KEY", "a key for tests")
     guide = runpy.run_path(str(GUIDE))
     compared = []
@@ -83,6 +83,6 @@ def test_a20_guide_compares_credentials_in_constant_time(
     compare_digest = hmac.compare_digest
     monkeypatch.setattr(hmac, "compare_digest", compare)
     with tcp_arena(process_request=check) as scene:
-        scene.refuses(request(f"Cookie: session={cookie}".encode()), 401, "log in")
+        scene.refuses(request(f"Cookie: session={cookie}".encode()), 403, "log in")
 
     assert len(compared) == (cookie.rpartition(".")[0] != "")
