@@ -134,6 +134,10 @@ class FakeKeeper:
         """Note the request."""
         self.calls.append("flush")
 
+    def write_later(self, connection: Connection) -> None:
+        """Note the request."""
+        self.calls.append("write")
+
     def expect_end(self, connection: Connection) -> None:
         """Note the request."""
         self.calls.append("expect")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from websock.connection import UNSENT_LIMIT
 from websock.handshake import Response
 from websock.lifecycle import State
-from websock.outbox import ENTRY_COST
+from websock.outbox import ENTRY_COST, UNSENT_LIMIT
 
 from .fake_wire import Wire
 

@@ -128,7 +128,7 @@ def waiting(wire: Wire, timeout: bool = True) -> tuple[threading.Thread, list[ob
     wire.connection.send("x" * 1000)
     thread, result = start(lambda: wire.connection.send("next"))
 
-    assert wait_until(lambda: bool(wire.connection._waiting))
+    assert wait_until(lambda: bool(wire.connection._turns))
     return thread, result
 
 

@@ -57,13 +57,13 @@ class Encoding:
 
 def has_waiting(wire: Wire, count: int) -> bool:
     """Whether so many senders wait for their turn."""
-    return len(wire.connection._waiting) == count
+    return len(wire.connection._turns) == count
 
 
 def queue_up(wire: Wire, *messages: str) -> list[tuple[threading.Thread, list[object]]]:
     """Start a thread for each message, which waits behind the one before it."""
     senders = []
-    count = len(wire.connection._waiting)
+    count = len(wire.connection._turns)
     for number, message in enumerate(messages, count + 1):
         senders.append(start(functools.partial(wire.connection.send, message)))
         assert wait_until(functools.partial(has_waiting, wire, number))
@@ -115,7 +115,7 @@ def test_senders_that_came_while_another_encoded_look_for_room(wire: Wire) -> No
 
     encoding.finish()
 
-    assert len(wire.connection._waiting) == 2
+    assert len(wire.connection._turns) == 2
     wire.flush()
     for sender, result in senders:
         sender.join(DEADLINE)
@@ -135,7 +135,7 @@ def test_time_that_others_take_to_encode_is_not_the_peers_fault(
 
     now = 200.0
     with wire.connection._lock:
-        wire.connection._wake_first()
+        wire.connection._turns.wake_first()
     encoding.finish()
 
     sender.join(DEADLINE)

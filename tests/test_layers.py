@@ -52,6 +52,7 @@ STOREYS: Final = {
         "outbox",
         "keeper",
         "pings",
+        "turns",
         "connection",
         "keepalive",
         "receiving",

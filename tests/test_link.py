@@ -639,7 +639,7 @@ def test_own_message_comes_behind_a_broadcast_that_waits(
         return encode(self, data, **options)
 
     def release(connection: Connection) -> None:
-        wait_until(lambda: bool(connection._waiting) or sent.is_set())
+        wait_until(lambda: bool(connection._turns) or sent.is_set())
         go_on.set()
 
     def callback(line: Line, message: str | bytes) -> None:

@@ -10,7 +10,8 @@ Who may do what, and when:
 * The keeper ends what takes too long, by cutting the transport.
 
 Layer: shells. May import: the core, logs, transport, link, inbox,
-outbox, keeper, pings.
+outbox, keeper, pings,
+turns.
 """
 
 from __future__ import annotations
@@ -39,18 +40,19 @@ from .lifecycle import State
 from .link import Corks, make_link
 from .logs import escape, shorten
 from .messages import Data, Event, Pong
-from .outbox import Outbox
+from .outbox import UNSENT_LIMIT, Outbox
 from .pings import MAX_PINGS, Pings
 from .protocol import Protocol as WebSocketProtocol
 from .protocol import close_for
 from .request import Request
 from .transport import Transport, show_address
+from .turns import Turns
 from .writer import SharedMessage
 
 __all__ = ["Connection"]
 
-UNSENT_LIMIT: Final = 128 * 1024
-"""How much of a source the system keeps for a peer that reads slowly, in bytes."""
+HELD_LIMIT: Final = 64 * 1024
+"""What is held back for the end of a batch of messages, in bytes."""
 
 DRAIN_READS: Final = 4
 """Reads in a row from a connection that is drained, before others have their turn."""
@@ -77,11 +79,10 @@ class Connection:
     """
 
     __slots__ = (
-        "_encoding",
         "_finish_when_flushed",
+        "_held_size",
         "_keeper",
         "_last_alive",
-        "_late_pings",
         "_lock",
         "_logger",
         "_outbox",
@@ -89,10 +90,12 @@ class Connection:
         "_pings",
         "_reader_ident",
         "_send_timeout",
-        "_waiting",
+        "_turns",
         "_write_limit",
         "close_wanted",
+        "holds_back",
         "id",
+        "in_batch",
         "inbox",
         "latency",
         "link",
@@ -124,24 +127,23 @@ class Connection:
         self._logger = logger
         self.link = make_link(transport, corks, max_size)
         """Short cut for plain messages; :obj:`None` if there is none."""
-        # Guards the writing half of the protocol, and all fields down to _waiting.
+        # Guards the writing half of the protocol, and all fields down to _turns.
         # It is never held while waiting for a peer, encoding, or in a callback.
         self._lock: Any = threading.Lock() if self.link is None else self.link
         self._outbox = Outbox()
+        self.holds_back = False
+        """Whether something waits for the end of its batch, in the protocol."""
+        self._held_size = 0
         self._finish_when_flushed = False
         self.close_wanted: Close | None = None
         """What somebody wants to close the connection with; the reader ends then."""
         self._pings = Pings()
-        # Pings that were sent since the outbox is full.
-        self._late_pings = 0
-        # Whether a sender has the turn, from its look for room until its message is in
-        # the outbox: messages leave in the order of their compression.
-        self._encoding = False
-        # Who waits for the turn, or for room; the first come first.
-        self._waiting: list[threading.Condition] = []
+        self._turns = Turns(self._lock)
         self.inbox = Inbox()
         """Messages for receivers in other threads than the reader's."""
         self._reader_ident: int | None = None
+        self.in_batch = False
+        """Whether the reader has more messages behind the one that it delivers."""
         # The keeper's own.
         self._peer_ended = False
         self._last_alive = monotonic()
@@ -274,7 +276,7 @@ class Connection:
 
         """
         with self._lock:
-            if self._outbox.size >= self._write_limit:
+            if self._is_full():
                 if not wait:
                     return False
                 try:
@@ -307,7 +309,7 @@ class Connection:
                 # its own side.
                 self.protocol.receive_eof()
             self._write_due()
-            self._wake_first()
+            self._turns.wake_first()
         self._keeper.retire(self)
 
     # Sending: any thread.
@@ -323,9 +325,7 @@ class Connection:
                     self._write_due()
                     self._raise_if_lost()
                 return
-        # Looked up here, too: most loggers are silent, and a call takes its time.
-        if self.logs_frames():
-            self.log_frame(">", data)
+        self.log_frame(">", data)
         with self._lock:
             self._take_turn()
         try:
@@ -337,7 +337,8 @@ class Connection:
                 )
             with self._lock:
                 self.protocol.send_encoded(encoded)
-                self._write_due()
+                if not self._hold_back(len(encoded)):
+                    self._write_due()
                 self._raise_if_lost()
         finally:
             with self._lock:
@@ -364,7 +365,7 @@ class Connection:
                 return False
             if not self._make_room(policy):
                 return False
-            if self._encoding or self.protocol.is_mid_message:
+            if self._turns.is_taken or self.protocol.is_mid_message:
                 self._outbox.defer(message, policy, len(data))
                 # What is sent from now on comes behind it.
                 self._allow_short_cut()
@@ -377,12 +378,12 @@ class Connection:
         if payload is None:
             payload = secrets.token_bytes(8)
         with self._lock:
-            if self._outbox.size >= self._write_limit:
-                if self._late_pings >= MAX_PINGS:
+            if self._is_full():
+                if self._pings.late >= MAX_PINGS:
                     # Once it reads again, the peer has enough to answer.
                     self.protocol.check_can_send()
                     return
-                self._late_pings += 1
+                self._pings.late += 1
             self.protocol.send_ping(payload)
             self._pings.add(payload, monotonic())
             self._write_due()
@@ -427,7 +428,8 @@ class Connection:
 
     def log_frame(self, direction: str, event: object) -> None:
         """Log what comes and goes, where there is somewhere to log to."""
-        if self.logs_frames():
+        # Most loggers are silent, and a call of our own takes its time.
+        if self._logger.isEnabledFor(logging.DEBUG):
             self._logger.debug("%s %s %s", self, direction, shorten(repr(event)))
 
     def closed(self) -> ConnectionClosed:
@@ -456,13 +458,28 @@ class Connection:
         """The transport is of no more use; let the reader and waiters know."""
         assert self._lock.locked()
         self.protocol.receive_eof()
+        self.holds_back = False
         self._outbox.clear()
         self.inbox.close()
         self.transport.abort()
         if self.link is not None:
             self.link.drop()
             self.link.plain = False
-        self._wake_first()
+        self._turns.wake_first()
+
+    def _hold_back(self, size: int) -> bool:
+        """Leave what is due to the end of the batch; whether that is soon enough."""
+        if not self.in_batch or not self.is_reader():
+            return False
+        self._held_size += size
+        if self._held_size > HELD_LIMIT:
+            return False
+        if not self.holds_back:
+            self.holds_back = True
+            # Nor does anybody write past it.
+            self._allow_short_cut()
+            self._keeper.write_later(self)
+        return True
 
     def _write_due(self, *, droppable: bool = False) -> None:
         """Write what the protocol has to send; what doesn't fit, to the outbox."""
@@ -470,6 +487,10 @@ class Connection:
         # First, because it may fail for lack of memory; nothing is lost then.
         corked = None if self.link is None else self.link.take()
         due = self.protocol.data_to_send()
+        if self.holds_back:
+            self.holds_back = False
+            due = [b"".join(due)]
+        self._held_size = 0
         if corked is not None:
             due.insert(0, corked)
         for data in due:
@@ -494,11 +515,11 @@ class Connection:
         if self.link is not None:
             self.link.plain = (
                 not self._outbox.size
+                and not self.holds_back
                 and not self._outbox.deferred_size
                 and not self.protocol.extensions
                 and not self.protocol.is_mid_message
                 and self.protocol.can_send()
-                # Broadcasts don't go to who is being closed.
                 and self.close_wanted is None
             )
 
@@ -511,25 +532,24 @@ class Connection:
 
         """
         assert self._lock.locked()
-        if self._encoding or self._waiting or self._outbox.size >= self._write_limit:
+        if self._turns.is_taken or self._turns or self._is_full():
             self._wait()
         self.protocol.check_can_send()
-        self._encoding = True
+        self._turns.is_taken = True
 
     def _pass_turn(self) -> None:
         """Send the broadcasts that came meanwhile, and let the next one go on."""
         assert self._lock.locked()
-        self._encoding = False
+        self._turns.is_taken = False
         if self._outbox.deferred_size and not self.protocol.is_mid_message:
             for message, policy in self._outbox.take_deferred():
                 if self.protocol.can_send() and self._make_room(policy):
                     self._send_shared(message)
-        self._wake_first()
+        self._turns.wake_first()
 
-    def _wake_first(self) -> None:
-        """Let the first one that waits look again."""
-        if self._waiting:
-            self._waiting[0].notify()
+    def _is_full(self) -> bool:
+        """Whether nothing more is accepted for now."""
+        return self._outbox.size >= self._write_limit
 
     def _wait(self) -> None:
         """Wait for room and for those who came first, or the end of sending.
@@ -538,33 +558,13 @@ class Connection:
             SendTimeout: If there was no room in time; the connection is lost.
 
         """
-        assert self._lock.locked()
-        deadline = None
-        if self._send_timeout is not None:
-            deadline = monotonic() + self._send_timeout
-        wakeup = threading.Condition(self._lock)
-        self._waiting.append(wakeup)
         try:
-            while self.protocol.can_send():
-                timeout = None
-                if self._waiting[0] is wakeup:
-                    full = self._outbox.size >= self._write_limit
-                    if not full and not self._encoding:
-                        return
-                    # The first one's deadline is the earliest of all.
-                    if full and deadline is not None:
-                        timeout = deadline - monotonic()
-                        if timeout <= 0:
-                            self._lose()
-                            raise SendTimeout(
-                                "the peer doesn't read: no room for"
-                                f" {self._send_timeout:g} s"
-                            )
-                wakeup.wait(timeout)
-        finally:
-            self._waiting.remove(wakeup)
-            # Whatever it was that this one got to know, the next one may go on, too.
-            self._wake_first()
+            self._turns.wait(self.protocol.can_send, self._is_full, self._send_timeout)
+        except TimeoutError:
+            self._lose()
+            raise SendTimeout(
+                f"the peer doesn't read: no room for {self._send_timeout:g} s"
+            ) from None
 
     def _make_room(self, policy: str) -> bool:
         """Whether there is room for a broadcast, after the policy was obeyed."""
@@ -605,8 +605,8 @@ class Connection:
             except OSError:
                 self._lose()
             if self._outbox.size < self._write_limit:
-                self._late_pings = 0
-                self._wake_first()
+                self._pings.late = 0
+                self._turns.wake_first()
             is_empty = self._outbox.is_empty()
             if is_empty:
                 self._allow_short_cut()
@@ -688,7 +688,7 @@ class Connection:
                 self._finish_when_flushed = True
                 if not self._outbox.size:
                     self.transport.finish_writing()
-                self._wake_first()
+                self._turns.wake_first()
                 return False
             self._lose()
             return True

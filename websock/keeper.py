@@ -16,11 +16,18 @@ class Keeper(Protocol):
     """What a connection needs somebody else for; called from any thread.
 
     A connection passes itself, as whatever kind of connection the keeper keeps. The
-    first two may be called with its lock held.
+    first three may be called with its lock held.
     """
 
     def flush_later(self, connection: Any, /) -> None:
         """Call ``flush()`` of the connection when its transport can be written."""
+        ...
+
+    def write_later(self, connection: Any, /) -> None:
+        """Call ``write_due()`` of the connection within milliseconds, if it holds back.
+
+        That is if the batch of messages doesn't end before, with which it does so.
+        """
         ...
 
     def expect_end(self, connection: Any, /) -> None:

@@ -13,7 +13,10 @@ from .handshake import Source
 from .transport import Transport
 from .writer import SharedMessage
 
-__all__ = ["ENTRY_COST", "Outbox"]
+__all__ = ["ENTRY_COST", "UNSENT_LIMIT", "Outbox"]
+
+UNSENT_LIMIT: Final = 128 * 1024
+"""How much of a source the system keeps for a peer that reads slowly, in bytes."""
 
 ENTRY_COST: Final = 128
 """What a piece of data in the outbox costs besides itself, in bytes."""

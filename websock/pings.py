@@ -18,11 +18,13 @@ As many are sent behind a full outbox, so that keepalive has its own there."""
 class Pings:
     """When the Pings of one connection were sent; guarded by its lock."""
 
-    __slots__ = ("_sent",)
+    __slots__ = ("_sent", "late")
 
     def __init__(self) -> None:
         # Made for the first one: many clients never get any.
         self._sent: dict[bytes, float] | None = None
+        self.late = 0
+        """How many were sent since the outbox is full."""
 
     def add(self, payload: bytes, now: float) -> None:
         """Note that one is sent now, on the monotonic clock."""

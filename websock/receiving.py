@@ -142,6 +142,8 @@ class Receiver:
         link = self._link
         if link is None or not self._is_between():
             return False
+        if self._connection.holds_back:
+            self._connection.write_due()
         outcome = link.run(choose, client, self._connection)
         if outcome is None:
             return True
@@ -190,6 +192,7 @@ class Receiver:
                 event = self._pending.pop()
                 connection.log_frame("<", event)
                 if isinstance(event, str | bytes):
+                    connection.in_batch = bool(self._pending)
                     return event
                 self._react(event)
             elif self._unread:
@@ -198,6 +201,7 @@ class Receiver:
                 break
             else:
                 self._read(deadline)
+        connection.in_batch = False
         return None
 
     def _read(self, deadline: float | None) -> None:
@@ -211,6 +215,8 @@ class Receiver:
             if self._link.corked:
                 # The peer may answer to what a callback sent before it reads.
                 connection.write_due()
+        if connection.holds_back:
+            connection.write_due()
         try:
             data = connection.transport.read(deadline)
         except TimeoutError:

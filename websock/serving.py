@@ -51,6 +51,9 @@ __all__ = ["SHUTDOWN_TIMEOUT", "Serving", "StopRequest"]
 SHUTDOWN_TIMEOUT: Final = 5.0
 """Time for an orderly end, in seconds; container engines kill after 10."""
 
+QUIET_TICKS: Final = 25
+"""Ticks that find nobody who holds back, after which there are no more."""
+
 LAST_WORDS: Final = 1.0
 """Time from a Close frame sent in place of a slow callback to the cut, in seconds."""
 
@@ -149,6 +152,11 @@ class Serving:
             self._loop, logger, settings.ping_interval, settings.ping_timeout
         )
         self._corks = None if Corks is None else Corks(self._start_ticking)
+        # Connections that hold something back without the accelerator: as a set that
+        # any thread may add to. Whether ticks go on; how many have found none.
+        self._held: dict[Connection, None] = {}
+        self._is_ticking = False
+        self._quiet_ticks = 0
         callbacks.changed = None if self._corks is None else self._corks.renew
         self._listeners: list[socket.socket] = []
         self._has_listened = False
@@ -213,6 +221,11 @@ class Serving:
     def flush_later(self, connection: Connection) -> None:
         """Flush the outbox of ``connection`` whenever its socket can be written."""
         self._loop.call_soon(functools.partial(self._watch_outbox, connection))
+
+    def write_later(self, connection: Connection) -> None:
+        """Write what ``connection`` holds back, with the next tick."""
+        self._held[connection] = None
+        self._start_ticking()
 
     def expect_end(self, connection: Connection) -> None:
         """End ``connection`` after ``close_timeout``, if it hasn't ended by then."""
@@ -355,18 +368,28 @@ class Serving:
     # What callbacks hold back while they run.
 
     def _start_ticking(self) -> None:
-        self._loop.call_soon(self._tick)
+        if not self._is_ticking:
+            self._is_ticking = True
+            self._loop.call_soon(self._tick)
 
     def _tick(self) -> None:
-        assert self._corks is not None
         # First, whatever fails below: who holds back relies on it.
         timer = self._loop.call_at(monotonic() + TICK, self._tick)
-        stale = self._corks.tick()
-        if stale is None:
-            timer.cancel()
-            return
-        for connection in stale:
+        stale = None if self._corks is None else self._corks.tick()
+        held = list(self._held)
+        for connection in held:
+            del self._held[connection]
+            if connection.holds_back:
+                connection.write_due()
+        for connection in stale or ():
             connection.write_due()
+        self._quiet_ticks = 0 if held else self._quiet_ticks + 1
+        if stale is None and self._quiet_ticks >= QUIET_TICKS:
+            timer.cancel()
+            self._is_ticking = False
+            # Whoever came in between found it ticking.
+            if self._held or (self._corks is not None and self._corks.corking):
+                self._start_ticking()
 
     def _stop_listening(self) -> None:
         if self._listeners:

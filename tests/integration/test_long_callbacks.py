@@ -14,6 +14,7 @@ from tests.certificate import make_certificate
 from tests.linked_wire import PATHS
 from tests.tools import wait_until
 from websock import Client, Frame, Opcode, State, serving
+from websock.frames import serialize_frame
 
 from .wire import DEADLINE, Peer, Recorder, make_server, running
 
@@ -86,6 +87,28 @@ def test_ping_is_answered(busy: Busy) -> None:
         for number in range(3):
             peer.send_frame(Frame(Opcode.PING, b"%d" % number))
             assert peer.read_frame() == Frame(Opcode.PONG, b"%d" % number)
+
+
+def test_what_it_sent_leaves_meanwhile(busy: Busy) -> None:
+    """It's held back for the end of the batch only as long as that is near."""
+    gates = [threading.Event() for _ in range(3)]
+
+    def receive(client: Client, data: str | bytes) -> None:
+        busy.started.set()
+        if data in ("0", "1", "2"):
+            client.send(data)
+            gates[int(data)].wait(DEADLINE)
+
+    with busy.serve(on_data_receive=receive) as peer:
+        client = busy.recorder.opened.get(timeout=DEADLINE)
+        serving = client.server._serving
+        for number, gate in enumerate(gates):
+            batch = [Frame(Opcode.TEXT, text) for text in (b"%d" % number, b"x")]
+            peer.socket.sendall(b"".join(serialize_frame(f, b"mask") for f in batch))
+            assert peer.receive() == str(number)
+            gate.set()
+            # The main thread rests when nobody holds anything back.
+            assert wait_until(lambda: not serving._is_ticking)
 
 
 def test_close_is_answered_by_its_deadline(busy: Busy, recorder: Recorder) -> None:

@@ -141,7 +141,7 @@ def test_send_waits_for_room_and_goes_on(recorder: Recorder) -> None:
 
         sender = threading.Thread(target=send_more)
         sender.start()
-        assert wait_until(lambda: bool(client._connection._waiting))
+        assert wait_until(lambda: bool(client._connection._turns))
         assert not done.is_set()
         for _ in range(count):
             peer.receive()
