@@ -95,6 +95,27 @@ def test_others_write_what_is_held_back_first(wire: Wire) -> None:
     ]
 
 
+def test_broadcast_behind_what_is_held_back_is_dropped_alone(wire: Wire) -> None:
+    """What ``send()`` accepted is not, whoever wrote it."""
+    wire.transport.room = 0
+    echo(wire)
+    assert wire.connection.offer(SharedMessage("old"), "drop_oldest")
+    assert wire.connection.offer(SharedMessage("x" * 10**6), "drop_oldest")
+    assert wire.connection.offer(SharedMessage("new"), "drop_oldest")
+
+    wire.flush()
+
+    assert payloads(wire) == [b"1", b"new"]
+
+
+def test_broadcast_notices_that_what_was_held_back_is_lost(wire: Wire) -> None:
+    """There is nobody who could get it."""
+    echo(wire)
+    wire.transport.lost = True
+
+    assert not wire.connection.offer(SharedMessage("x"), "close")
+
+
 def test_much_is_not_held_back(wire: Wire) -> None:
     """A callback that sends a lot doesn't fill the memory."""
     big = b"x" * (HELD_LIMIT // 2)

@@ -552,12 +552,7 @@ class Connection:
         return self._outbox.size >= self._write_limit
 
     def _wait(self) -> None:
-        """Wait for room and for those who came first, or the end of sending.
-
-        Raises:
-            SendTimeout: If there was no room in time; the connection is lost.
-
-        """
+        """Wait for room and for those who came first; lose who has none in time."""
         try:
             self._turns.wait(self.protocol.can_send, self._is_full, self._send_timeout)
         except TimeoutError:
@@ -580,8 +575,12 @@ class Connection:
         return False
 
     def _send_shared(self, message: SharedMessage) -> None:
-        self.protocol.send_shared(message)
-        self._write_due(droppable=True)
+        if self.holds_back or self.link is not None:
+            # What the reader sent before may not be dropped.
+            self._write_due()
+        if self.protocol.can_send():
+            self.protocol.send_shared(message)
+            self._write_due(droppable=True)
 
     # The keeper's thread only.
 
