@@ -264,6 +264,6 @@ def texts(frames: list[Frame]) -> list[str]:
     return [f.payload.decode() for f in frames]
 
 
-def masked(opcode: int, payload: bytes = b"") -> bytes:
+def masked(opcode: int, payload: bytes = b"", *, rsv1: bool = False) -> bytes:
     """A frame of the peer."""
-    return serialize_frame(Frame(opcode, payload), KEY)
+    return serialize_frame(Frame(opcode, payload, rsv1=rsv1), KEY)

@@ -153,7 +153,7 @@ def test_close_after_the_peers_close_changes_nothing(wire: Wire) -> None:
     wire.connection.say_goodbye()
 
     assert wire.frames() == [Frame(Opcode.CLOSE, b"\x0f\xa1theirs")]
-    assert wire.keeper.calls == ["expect", "retire"]
+    assert wire.keeper.calls == ["retire"]
 
 
 @pytest.mark.parametrize(("code", "reason"), [(1006, ""), (999, ""), (1000, "é" * 62)])

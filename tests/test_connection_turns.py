@@ -216,7 +216,7 @@ def test_answers_wait_for_room_like_messages(wire: Wire) -> None:
     wire.transport.room = 0
     wire.connection.send("x" * 1000)
     senders = queue_up(wire, "before")
-    senders.append(start(lambda: wire.connection.answer(Ping(b"ping")) and None))
+    senders.append(start(lambda: wire.connection.answer(Ping(b"ping"))))
     assert wait_until(functools.partial(has_waiting, wire, 2))
     senders += queue_up(wire, "behind")
 

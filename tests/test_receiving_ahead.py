@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
 from websock.closing import Close
 from websock.frames import Frame, Opcode
-from websock.receiving import AHEAD_LIMIT, SLICE
+from websock.receiving import AHEAD_LIMIT, DECODED_LIMIT, SLICE
 
 from .fake_wire import DEADLINE, Wire, deflate, masked, start
 
@@ -38,7 +39,6 @@ def test_pings_are_answered_and_messages_wait(wire: Wire) -> None:
     assert wire.frames() == [Frame(Opcode.PONG, b"a"), Frame(Opcode.PONG, b"b")]
     # From now on there is a deadline for the answer.
     assert wire.keeper.calls == ["expect"]
-    assert wire.connection.protocol.close_rcvd == Close(4000, "bye")
     assert [wire.next_message() for _ in range(3)] == ["one", "two", None]
     assert wire.receiver.last == Close(4000, "bye")
     assert len(wire.frames()) == 2
@@ -109,26 +109,93 @@ def test_fault_is_left_to_the_reader(wire: Wire) -> None:
     assert wire.frames() == []
 
 
-@pytest.mark.parametrize("compressed", [False, True])
-def test_no_more_is_read_than_waits_at_most(compressed: bool) -> None:
-    """The reader goes on where that ended; then there is room again."""
-    wire = Wire(extensions=deflate() if compressed else ())
-    wire.receiver.start()
-    limit = SLICE if compressed else AHEAD_LIMIT
+def test_no_more_is_read_than_waits_at_most(wire: Wire) -> None:
+    """The reader goes on where that ended; there is room again when it's through."""
     frame = masked(Opcode.BINARY, b"x" * 1018)
     assert len(frame) == 1026
-    wire.transport.arrive(*[frame] * (limit // 1024 * 2))
+    wire.transport.arrive(*[frame] * (AHEAD_LIMIT // 1024 * 2))
 
     wire.receiver.read_ahead(LATER)
     wire.receiver.read_ahead(LATER)
 
-    assert len(wire.transport.incoming) >= limit // 1024 - 1
     before = len(wire.transport.incoming)
-    for _ in range(limit // 1024 * 2 - before + 1):
-        assert wire.next_message() == b"x" * 1018
-    assert len(wire.transport.incoming) == before - 1
+    assert before >= AHEAD_LIMIT // 1024 - 1
+    assert wire.next_message() == b"x" * 1018
+    # Not before all of it is taken, by whichever of both ways to read on.
+    assert not wire.receiver._is_between()
     wire.receiver.read_ahead(LATER)
-    assert len(wire.transport.incoming) < before - 1
+    assert len(wire.transport.incoming) == before
+    for _ in range(AHEAD_LIMIT // 1024 * 2 - before - 1):
+        assert wire.next_message() == b"x" * 1018
+    assert wire.receiver._is_between()
+    wire.receiver.read_ahead(LATER)
+    assert len(wire.transport.incoming) < before
+
+
+def test_compressed_messages_have_a_limit_of_their_own() -> None:
+    """A few bytes of them may be a lot; what is behind a long one is seen."""
+    wire = Wire(extensions=deflate())
+    wire.receiver.start()
+    (extension,) = deflate()
+    long = extension.encode(Frame(Opcode.BINARY, bytes(DECODED_LIMIT // 2)))
+    assert len(long.payload) < SLICE
+    wire.transport.arrive(
+        masked(Opcode.BINARY, random.randbytes(5000)), masked(Opcode.PING, b"a")
+    )
+    wire.receiver.read_ahead(LATER)
+    assert wire.frames() == [Frame(Opcode.PONG, b"a")]
+
+    wire.transport.arrive(
+        *[masked(Opcode.BINARY, long.payload, rsv1=True)] * 2, masked(Opcode.PING, b"b")
+    )
+    wire.receiver.read_ahead(LATER)
+
+    assert wire.frames() == [Frame(Opcode.PONG, b"a")]
+    assert len(wire.transport.incoming) == 1
+
+
+def test_what_came_with_the_message_is_foreseen_too(wire: Wire) -> None:
+    """It has been read by then, and waits for the callback."""
+    wire.transport.arrive(
+        masked(Opcode.TEXT, b"one")
+        + masked(Opcode.PING, b"a")
+        + masked(Opcode.TEXT, b"two")
+        + masked(Opcode.CLOSE, b"\x0f\xa0bye")
+    )
+    assert wire.next_message() == "one"
+
+    wire.receiver.read_ahead(LATER)
+
+    assert wire.frames() == [Frame(Opcode.PONG, b"a")]
+    assert wire.keeper.calls == ["expect"]
+    # In place of the callback, with the peer's own code.
+    assert not wire.connection.enforce_end()
+    assert wire.frames()[1:] == [Frame(Opcode.CLOSE, b"\x0f\xa0bye")]
+    assert [wire.next_message() for _ in range(2)] == ["two", None]
+    assert wire.receiver.last == Close(4000, "bye")
+
+
+def test_close_of_ours_counts_before_one_that_is_foreseen(wire: Wire) -> None:
+    """The reader hasn't got that far: no further message is delivered."""
+    wire.transport.arrive(masked(Opcode.TEXT, b"x") + masked(Opcode.CLOSE))
+    wire.receiver.read_ahead(LATER)
+
+    wire.connection.close(4001, "ours")
+
+    assert wire.next_message() is None
+    assert wire.receiver.last is None
+    assert wire.connection.close_wanted == Close(4001, "ours")
+
+
+def test_flood_of_pings_takes_no_longer_than_its_size(wire: Wire) -> None:
+    """As many as are read at once are answered in one go, and leave nothing."""
+    pings = [masked(Opcode.PING, b"%d" % number) for number in range(5000)]
+    wire.transport.arrive(masked(Opcode.TEXT, b"x") + b"".join(pings))
+
+    wire.receiver.read_ahead(LATER)
+
+    assert len(wire.receiver._pending) == 1
+    assert wire.next_message() == "x"
 
 
 def test_peer_that_does_not_read_its_answers_holds_up_nobody(wire: Wire) -> None:

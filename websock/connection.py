@@ -39,7 +39,7 @@ from .keeper import Keeper
 from .lifecycle import State
 from .link import Corks, make_link
 from .logs import escape, shorten
-from .messages import Data, Event, Pong
+from .messages import Data, Event, Ping, Pong
 from .outbox import UNSENT_LIMIT, Outbox
 from .pings import MAX_PINGS, Pings
 from .protocol import Protocol as WebSocketProtocol
@@ -79,6 +79,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_close_foreseen",
         "_finish_when_flushed",
         "_held_size",
         "_keeper",
@@ -137,6 +138,7 @@ class Connection:
         self._finish_when_flushed = False
         self.close_wanted: Close | None = None
         """What somebody wants to close the connection with; the reader ends then."""
+        self._close_foreseen: Close | None = None
         self._pings = Pings()
         self._turns = Turns(self._lock)
         self.inbox = Inbox()
@@ -144,12 +146,10 @@ class Connection:
         self._reader_ident: int | None = None
         self.in_batch = False
         """Whether the reader has more messages behind the one that it delivers."""
-        # The keeper's own.
         self._peer_ended = False
         self._last_alive = monotonic()
         self.latency: float | None = None
-        """Round trip of the last Ping that was answered, in seconds; :obj:`None`
-        before the first."""
+        """Round trip of the last Ping that was answered, in seconds, if one was."""
 
     def __str__(self) -> str:
         """Address of the peer, for logs."""
@@ -185,11 +185,7 @@ class Connection:
     ) -> None:
         """Accept the request; the 101 leaves with :meth:`write_due`.
 
-        Args:
-            request: The request.
-            subprotocol: Subprotocol in use, one that the client offered.
-            extensions: What this server agrees to, in its order.
-            headers: More header fields for the 101.
+        Takes what :meth:`websock.protocol.Protocol.accept` takes.
 
         Raises:
             HandshakeError: If the request isn't one for a WebSocket.
@@ -259,39 +255,44 @@ class Connection:
             self.latency = self._last_alive - sent_at
             self._keeper.pong_received(self, pong.payload)
 
-    def note_pong(self, pong: Pong) -> None:
-        """Note an answer, of which :meth:`take_pong` will tell, as a sign of life."""
-        with self._lock:
-            if pong.payload in self._pings:
-                self.note_alive()
+    def foresee(self, event: Event) -> bool:
+        """React to what the reader will get later; never waits.
 
-    def answer(self, event: Event, *, wait: bool = True) -> bool:
+        Returns:
+            Whether it needn't get it any more.
+
+        """
+        with self._lock:
+            if isinstance(event, Ping) and not self._is_full():
+                self.protocol.respond(event)
+                self._write_due()
+                return True
+            if isinstance(event, Pong) and event.payload in self._pings:
+                self.note_alive()
+            elif isinstance(event, Close):
+                self._close_foreseen = event
+                self._keeper.expect_end(self)
+        return False
+
+    def answer(self, event: Event) -> None:
         """Send the answer to ``event`` that RFC 6455 demands, if any.
 
         A peer that doesn't read its answers isn't read either, as long as its
         outbox is full, and is dropped after ``send_timeout``.
-
-        Returns:
-            Whether there was room for it, or there is after the ``wait`` for some.
-
         """
         with self._lock:
             if self._is_full():
-                if not wait:
-                    return False
                 try:
                     self._wait()
                 except SendTimeout:
-                    return False
+                    return
             self.protocol.respond(event)
             self._write_due()
-            return True
 
     def mark_close_rcvd(self, close: Close) -> None:
-        """Note that the peer closes; :meth:`say_goodbye` answers, by a deadline."""
+        """Note that the peer closes; the answer comes with :meth:`say_goodbye`."""
         with self._lock:
             self.protocol.mark_close_rcvd(close)
-        self._keeper.expect_end(self)
 
     def fail(self, fault: RemoteProtocolError) -> None:
         """Note that the peer broke a rule; :meth:`say_goodbye` will tell it (7.1.7)."""
@@ -380,7 +381,6 @@ class Connection:
         with self._lock:
             if self._is_full():
                 if self._pings.late >= MAX_PINGS:
-                    # Once it reads again, the peer has enough to answer.
                     self.protocol.check_can_send()
                     return
                 self._pings.late += 1
@@ -519,18 +519,13 @@ class Connection:
                 and not self._outbox.deferred_size
                 and not self.protocol.extensions
                 and not self.protocol.is_mid_message
+                and not self._turns.is_taken
                 and self.protocol.can_send()
                 and self.close_wanted is None
             )
 
     def _take_turn(self) -> None:
-        """Wait until it's the caller's turn to encode a message.
-
-        Raises:
-            ConnectionClosed: If the connection is closing, closed or lost.
-            SendTimeout: If there was no room in time; the connection is lost.
-
-        """
+        """Wait until it's the caller's turn to encode a message; see :meth:`send`."""
         assert self._lock.locked()
         if self._turns.is_taken or self._turns or self._is_full():
             self._wait()
@@ -545,6 +540,7 @@ class Connection:
             for message, policy in self._outbox.take_deferred():
                 if self.protocol.can_send() and self._make_room(policy):
                     self._send_shared(message)
+        self._allow_short_cut()
         self._turns.wake_first()
 
     def _is_full(self) -> bool:
@@ -681,6 +677,7 @@ class Connection:
                 self.protocol.send_close(
                     self.protocol.close_rcvd
                     or self.close_wanted
+                    or self._close_foreseen
                     or Close(CloseCode.GOING_AWAY)
                 )
                 self._write_due()

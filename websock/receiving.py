@@ -32,7 +32,11 @@ become a thousand times as much, all of which waits for callbacks."""
 
 
 AHEAD_LIMIT: Final = 65536
-"""What is read while a callback runs long, in bytes; less of what is compressed."""
+"""What is read while a callback runs long, in bytes, before the last read; each takes
+as much at most."""
+
+DECODED_LIMIT: Final = 2**20
+"""Messages that are decoded while a callback runs long, in characters or bytes."""
 
 
 class ReadToken:
@@ -158,7 +162,6 @@ class Receiver:
 
     def _is_between(self) -> bool:
         if not self._between:
-            self._ahead = 0
             self._between = (
                 not self._pending
                 and not self._unread
@@ -167,6 +170,8 @@ class Receiver:
                 and self._connection.close_wanted is None
                 and self._connection.protocol.is_between_messages
             )
+            if self._between:
+                self._ahead = 0
         return self._between
 
     def next_message(self, deadline: float | None = None) -> str | bytes | None:
@@ -190,9 +195,9 @@ class Receiver:
         while connection.close_wanted is None and self.last is None:
             if self._pending:
                 event = self._pending.pop()
+                connection.in_batch = bool(self._pending)
                 connection.log_frame("<", event)
                 if isinstance(event, str | bytes):
-                    connection.in_batch = bool(self._pending)
                     return event
                 self._react(event)
             elif self._unread:
@@ -228,8 +233,8 @@ class Receiver:
         else:
             self._eof = True
 
-    def _receive(self, data: bytes) -> list[Event]:
-        """Make events of data; return those, in order."""
+    def _receive(self, data: bytes) -> None:
+        """Make events of data."""
         protocol = self._connection.protocol
         self._unread = b""
         self._between = False
@@ -241,7 +246,6 @@ class Receiver:
         if not events or not all(isinstance(event, Pong) for event in events):
             self._connection.note_alive()
         self._pending = events[::-1] + self._pending
-        return events
 
     def _react(self, event: Ping | Pong | Close | RemoteProtocolError) -> None:
         """Do what RFC 6455 demands on what isn't a message."""
@@ -306,11 +310,13 @@ class Receiver:
 
     def _read_ahead(self) -> None:
         connection = self._connection
-        limit = SLICE if connection.protocol.extensions else AHEAD_LIMIT
+        if not self._started or connection.close_wanted is not None:
+            return
+        # What was read with the message that is being delivered has come, too.
+        self._foresee()
         while (
-            self._ahead < limit
-            and self._started
-            and connection.close_wanted is None
+            self._ahead < AHEAD_LIMIT
+            and self._decoded() < DECODED_LIMIT
             and self.last is None
             and not self._eof
         ):
@@ -325,11 +331,22 @@ class Receiver:
             if not data:
                 self._eof = True
                 return
-            self._ahead += len(data)
-            for event in self._receive(data):
-                if isinstance(event, Ping) and connection.answer(event, wait=False):
-                    self._pending.remove(event)
-                elif isinstance(event, Pong):
-                    connection.note_pong(event)
-                elif isinstance(event, Close):
-                    connection.mark_close_rcvd(event)
+            self._receive(data)
+            self._ahead += len(data) - len(self._unread)
+            self._foresee()
+
+    def _foresee(self) -> None:
+        """React to what waits for the reader, as far as it needn't wait."""
+        waiting: list[Event] = []
+        for event in reversed(self._pending):
+            if isinstance(event, str | bytes) or not self._connection.foresee(event):
+                waiting.append(event)
+            else:
+                self._connection.log_frame("<", event)
+        waiting.reverse()
+        self._pending = waiting
+
+    def _decoded(self) -> int:
+        return sum(
+            len(event) for event in self._pending if isinstance(event, str | bytes)
+        )
