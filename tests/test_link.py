@@ -30,7 +30,7 @@ from websock.protocol import Protocol
 from websock.writer import SharedMessage
 
 from .fake_wire import DEADLINE, KEY, FakeTransport, masked, split, texts
-from .linked_wire import MAX_SIZE, PATHS, Line, busy_corks, require_link
+from .linked_wire import MAX_SIZE, PATHS, Line, busy_corks
 from .samples import binary
 from .tools import wait_until
 
@@ -661,25 +661,3 @@ def test_own_message_comes_behind_a_broadcast_that_waits(
         line.finish()
 
         assert line.messages() == ["slow", "broadcast", "own"]
-
-
-def test_nobody_writes_past_who_has_the_turn() -> None:
-    """The last fragment is encoded, and isn't written: the message isn't over."""
-    require_link()
-    with Line("link", ignore, corks=link.Corks(lambda: None)) as line:
-        connection, short_cut = line.connection, line.connection.link
-        assert short_cut is not None
-        assert wait_until(lambda: short_cut.plain)
-        connection.send(Frame(Opcode.TEXT, b"a", fin=False))
-        with connection._lock:
-            connection._take_turn()
-        encoded = connection.protocol.encode_frame(Frame(Opcode.CONTINUATION, b"b"))
-
-        connection.ping(b"between")
-
-        assert not short_cut.plain
-        with connection._lock:
-            connection.protocol.send_encoded(encoded)
-            connection._write_due()
-            connection._pass_turn()
-        assert short_cut.plain

@@ -13,10 +13,18 @@ from typing import Any
 import pytest
 
 from websock import link
-from websock.frames import Opcode
+from websock.frames import Frame, Opcode
 
 from .fake_wire import DEADLINE, masked
-from .linked_wire import busy_corks, require_link, run, step, tcp_pair, unread
+from .linked_wire import (
+    Line,
+    busy_corks,
+    require_link,
+    run,
+    step,
+    tcp_pair,
+    unread,
+)
 from .tools import wait_until
 
 HELLO = masked(Opcode.TEXT, b"hello")
@@ -383,3 +391,27 @@ def test_end_of_the_stream_is_told(ends: Ends) -> None:
     assert step(short_cut, choose_nothing, None, None) == HELLO[:8]
     assert step(short_cut, choose_nothing, None, None) is False
     assert short_cut.take_unread() == b""
+
+
+def test_nobody_writes_past_who_has_the_turn() -> None:
+    """The last fragment is encoded, and isn't written: the message isn't over."""
+    require_link()
+    with Line(
+        "link", lambda line, message: None, corks=link.Corks(lambda: None)
+    ) as line:
+        connection, short_cut = line.connection, line.connection.link
+        assert short_cut is not None
+        assert wait_until(lambda: short_cut.plain)
+        connection.send(Frame(Opcode.TEXT, b"a", fin=False))
+        with connection._lock:
+            connection._take_turn()
+        encoded = connection.protocol.encode_frame(Frame(Opcode.CONTINUATION, b"b"))
+
+        connection.ping(b"between")
+
+        assert not short_cut.plain
+        with connection._lock:
+            connection.protocol.send_encoded(encoded)
+            connection._write_due()
+            connection._pass_turn()
+        assert short_cut.plain
