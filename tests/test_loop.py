@@ -321,8 +321,8 @@ def test_descriptor_has_a_reader_and_a_writer(
     loop.unregister_write(fd)
     assert rounds() == ["read more"]
     loop.unregister_write(fd)
-    loop.unregister_read(fd)
-    loop.unregister_read(fd)
+    loop.unregister(fd)
+    loop.unregister(fd)
     assert rounds() == []
     loop.register_read(fd, lambda: got.append("again"))
     assert rounds() == ["again"]

@@ -19,6 +19,7 @@ from tests.integration.wire import (
     Peer,
     Recorder,
     ask,
+    fail,
     get,
     make_server,
     running,
@@ -38,17 +39,6 @@ from websock import serving as module
 from websock.pool import Pool
 from websock.server import ALIVE_TIMEOUT
 from websock.serving import ClientThread, Serving
-
-
-def is_empty(server: WebSocketServer) -> bool:
-    """Whether the main thread has nobody to look after."""
-    return server._serving is not None and not server._serving._connections
-
-
-def fail(*args: object) -> Response:
-    """Raise what no caller expects."""
-    raise ZeroDivisionError("secret")
-
 
 # No threads.
 

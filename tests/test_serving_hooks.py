@@ -14,7 +14,9 @@ from tests.integration.wire import (
     Peer,
     Recorder,
     ask,
+    fail,
     get,
+    is_empty,
     make_server,
     running,
 )
@@ -27,11 +29,6 @@ from websock import (
 )
 from websock import serving as module
 from websock.exceptions import InvalidRequest
-
-
-def is_empty(server: WebSocketServer) -> bool:
-    """Whether the main thread has nobody to look after."""
-    return server._serving is not None and not server._serving._connections
 
 
 class Hooked(WebSocketServer):
@@ -55,11 +52,6 @@ def hooked(recorder: Recorder) -> Hooked:
     server = Hooked("127.0.0.1", 0, **recorder.callbacks())
     server.quick = server.slow = lambda request: None
     return server
-
-
-def fail(*args: object) -> Response:
-    """Raise what no caller expects."""
-    raise ZeroDivisionError("secret")
 
 
 def test_pages_of_a_subclass(recorder: Recorder) -> None:

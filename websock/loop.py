@@ -108,10 +108,6 @@ class Loop:
             self._edges.register(fd, select.EPOLLIN | select.EPOLLET)
             self._edge_callbacks[fd] = callback
 
-    def unregister_read(self, fd: int) -> None:
-        """Undo :meth:`register_read`, if it was done."""
-        self._set(fd, READ, None)
-
     def unregister_write(self, fd: int) -> None:
         """Undo :meth:`register_write`, if it was done."""
         self._set(fd, WRITE, None)

@@ -12,7 +12,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from time import monotonic
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import pytest
 
@@ -27,7 +27,9 @@ __all__ = [
     "Peer",
     "Recorder",
     "ask",
+    "fail",
     "get",
+    "is_empty",
     "make_server",
     "running",
 ]
@@ -265,6 +267,16 @@ class Peer:
             socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
         )
         self.socket.close()
+
+
+def is_empty(server: WebSocketServer) -> bool:
+    """Whether the main thread has nobody to look after."""
+    return server._serving is not None and not server._serving._connections
+
+
+def fail(*args: object) -> NoReturn:
+    """Be a hook of the application that raises what no caller expects."""
+    raise ZeroDivisionError("secret")
 
 
 def ask(server: WebSocketServer, data: bytes) -> tuple[int, str, bytes]:
